@@ -1,0 +1,392 @@
+//! The engine: begins, joins, resumes, cancels and watches runs.
+
+mod recheck;
+mod snapshot;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use snapshot::{Snapshot, StepSnapshot};
+
+use crate::drive::drive;
+use crate::error::EngineError;
+use crate::event::RunEvent;
+use crate::history::Progress;
+use crate::host::HostError;
+use crate::host::embedded::{EmbeddedHost, Surroundings};
+use crate::journal::{Admission, Journal, JournalError, RunOptions, RunQuery, RunRow};
+use crate::record::{Decision, Record};
+use crate::registry::Registry;
+use crate::run_id::RunId;
+use crate::state::{RunState, StepState};
+use crate::step::Earlier;
+use crate::workflow::{Scope, Workflow, resolve};
+
+/// A call for a run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to do.
+    pub workflow: Workflow,
+    /// What the caller gave; defaults are filled in here.
+    pub inputs: Map<String, Value>,
+    /// What references to `settings` are looked up in; no secrets.
+    pub settings: Value,
+    /// What the run is about: calls about the same thing join or follow each other.
+    pub subject: String,
+    /// What the caller decided besides.
+    pub options: RunOptions,
+    /// Who asks: a name, never a credential.
+    pub caller: String,
+}
+
+/// The engine over one journal. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    journal: Arc<dyn Journal>,
+    registry: Arc<Registry>,
+    events: broadcast::Sender<RunEvent>,
+    driven: Mutex<HashMap<RunId, Driven>>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    halted: watch::Sender<Option<JournalError>>,
+    /// Another process drives the live runs of this journal; this one only reads.
+    elsewhere: bool,
+}
+
+/// A run that this process drives.
+#[derive(Clone)]
+struct Driven {
+    cancel: Arc<watch::Sender<Option<String>>>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Engine {
+    /// An engine that writes this journal. Needs a tokio runtime for everything but reading.
+    pub fn new(journal: Arc<dyn Journal>, registry: Arc<Registry>) -> Self {
+        Self::build(journal, registry, false)
+    }
+
+    /// An engine that only reads. `driven_elsewhere`: another process holds the journal and drives its live runs.
+    pub fn reader(journal: Arc<dyn Journal>, registry: Arc<Registry>, driven_elsewhere: bool) -> Self {
+        Self::build(journal, registry, driven_elsewhere)
+    }
+
+    fn build(journal: Arc<dyn Journal>, registry: Arc<Registry>, elsewhere: bool) -> Self {
+        let inner = Inner {
+            journal,
+            registry,
+            events: broadcast::channel(4096).0,
+            driven: Mutex::default(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            halted: watch::channel(None).0,
+            elsewhere,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The kinds of steps that this engine runs.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.inner.registry
+    }
+
+    /// Every record of every run as it becomes durable. A slow receiver loses the oldest ones.
+    pub fn events(&self) -> broadcast::Receiver<RunEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// Resolves when the journal refused and this process must stop acting.
+    pub async fn halted(&self) -> JournalError {
+        let mut halted = self.inner.halted.subscribe();
+        let found = halted.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        match found {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Begins a run, joins the one that is under way, or says why not. A run goes on when the caller goes away.
+    ///
+    /// # Errors
+    /// Inputs that do not fit, or a journal that cannot be written.
+    pub async fn start(&self, request: Request) -> Result<Admission, EngineError> {
+        let row = self.row(request)?;
+        self.discharge_due().await?;
+        let admission = self.inner.journal.admit(row).await?;
+        match &admission {
+            Admission::Fresh(row) => self.spawn((**row).clone(), Vec::new()).await?,
+            Admission::Joined(row) => self.take_up((**row).clone()).await?,
+            Admission::Answered(_)
+            | Admission::Conflict { .. }
+            | Admission::Busy { .. }
+            | Admission::Locked { .. }
+            | Admission::Stuck { .. }
+            | Admission::Settling { .. } => {}
+        }
+        Ok(admission)
+    }
+
+    fn row(&self, request: Request) -> Result<RunRow, EngineError> {
+        let inputs = request.workflow.accept(&request.inputs, &request.settings).map_err(EngineError::Input)?;
+        let scope = Scope { inputs: &inputs, settings: &request.settings, steps: None };
+        let off = |when: &String| resolve(&Value::String(when.clone()), &scope) != Value::Bool(true);
+        let steps = &request.workflow.steps;
+        let skipped: Vec<String> =
+            steps.iter().filter(|step| step.when.as_ref().is_some_and(off)).map(|step| step.id.clone()).collect();
+        let mut resources: Vec<String> = steps
+            .iter()
+            .filter(|step| !skipped.contains(&step.id))
+            .filter_map(|step| Some(self.inner.registry.step(&step.kind)?.resources(&resolve(&step.with, &scope))))
+            .flatten()
+            .collect();
+        resources.sort();
+        resources.dedup();
+        let now = Timestamp::now();
+        Ok(RunRow {
+            run_id: RunId::new(),
+            subject: request.subject,
+            workflow: request.workflow,
+            inputs,
+            settings: request.settings,
+            options: request.options,
+            caller: request.caller,
+            skipped,
+            resources,
+            state: RunState::Running,
+            cause: None,
+            created_at: now,
+            updated_at: now,
+            recheck_due: None,
+        })
+    }
+
+    /// Drives a live run unless this process already does.
+    async fn take_up(&self, row: RunRow) -> Result<(), EngineError> {
+        if self.driven(&row.run_id).is_some() {
+            return Ok(());
+        }
+        // It may have ended between the caller's look and now.
+        if !self.known(&row.run_id).await?.state.is_live() {
+            return Ok(());
+        }
+        self.inner.journal.append(&row.run_id, vec![Record::Resumed]).await?;
+        let history = self.inner.journal.history(&row.run_id).await?;
+        self.spawn(row, history).await
+    }
+
+    async fn spawn(&self, row: RunRow, history: Vec<crate::record::Entry>) -> Result<(), EngineError> {
+        let earlier = self.earlier(&row).await?;
+        let (cancel, cancelled) = watch::channel(None);
+        let (end, ended) = watch::channel(false);
+        let driven = Driven { cancel: Arc::new(cancel), ended };
+        {
+            let mut all = self.all_driven();
+            if all.contains_key(&row.run_id) {
+                return Ok(());
+            }
+            all.insert(row.run_id.clone(), driven);
+        }
+        let around = Surroundings {
+            journal: Arc::clone(&self.inner.journal),
+            registry: Arc::clone(&self.inner.registry),
+            events: self.inner.events.clone(),
+            stopping: self.inner.stopping.clone(),
+            cancel: cancelled,
+        };
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            let mut host = EmbeddedHost::new(row.clone(), around, earlier, history);
+            let result = drive(&mut host, &row).await;
+            engine.all_driven().remove(&row.run_id);
+            engine.after(&row, result);
+            // Nobody waits: nothing to tell.
+            let _ = end.send(true);
+        });
+        Ok(())
+    }
+
+    fn after(&self, row: &RunRow, result: Result<RunState, HostError>) {
+        match result {
+            Ok(state) => {
+                tracing::info!(run_id = %row.run_id, subject = row.subject, state = state.as_str(), "run ended");
+                self.schedule_recheck(row.run_id.clone());
+            }
+            Err(HostError::Stopping) => tracing::info!(run_id = %row.run_id, "run stopped at a journal point"),
+            Err(HostError::Journal(error)) => {
+                tracing::error!(run_id = %row.run_id, %error, "run stopped: the journal refused");
+                self.inner.halted.send_replace(Some(error));
+            }
+        }
+    }
+
+    /// What earlier runs for the same subject left behind, newest first.
+    async fn earlier(&self, row: &RunRow) -> Result<Vec<Earlier>, EngineError> {
+        let query = RunQuery { subject: Some(row.subject.clone()), ..RunQuery::default() };
+        let mut earlier = Vec::new();
+        for other in self.inner.journal.runs(&query).await? {
+            if other.run_id == row.run_id || other.created_at > row.created_at {
+                continue;
+            }
+            let history = self.inner.journal.history(&other.run_id).await?;
+            let progress = Progress::of(&other.workflow, history.iter().map(|entry| &entry.record));
+            let done = progress.steps.into_iter().filter_map(|(id, step)| match step.state {
+                StepState::Applied | StepState::Existing | StepState::Adopted => Some((id, (step.origin?, step.output?))),
+                _ => None,
+            });
+            earlier.push(Earlier { run_id: other.run_id, state: other.state, done: done.collect() });
+        }
+        Ok(earlier)
+    }
+
+    /// Resumes every live run and schedules every re-check that is owed. Answers how many runs go on.
+    ///
+    /// # Errors
+    /// The journal cannot be read or written.
+    pub async fn resume_all(&self) -> Result<usize, EngineError> {
+        let live = self.inner.journal.runs(&RunQuery { live: true, ..RunQuery::default() }).await?;
+        let count = live.len();
+        for row in live {
+            self.take_up(row).await?;
+        }
+        for row in self.inner.journal.runs(&RunQuery { owing: true, ..RunQuery::default() }).await? {
+            self.schedule_recheck(row.run_id);
+        }
+        Ok(count)
+    }
+
+    /// Acts on a run that stands still: continues an interrupted or kept one, retries the undo of a stuck one, …
+    ///
+    /// # Errors
+    /// The run is unknown, or the decision does not fit its state.
+    pub async fn decide(&self, run: &RunId, decision: Decision, by: &str) -> Result<(), EngineError> {
+        let row = self.known(run).await?;
+        if row.state.is_live() {
+            return match decision {
+                Decision::Continue => self.take_up(row).await,
+                Decision::RetryUndo | Decision::Skip(_) | Decision::Abandon => {
+                    Err(EngineError::NotNow(format!("run {run} is {}; this is for stuck runs", row.state.as_str())))
+                }
+            };
+        }
+        self.check_decision(&row, &decision).await?;
+        let mut records = vec![Record::Operator { decision: decision.clone(), by: by.to_owned() }];
+        if decision == Decision::Abandon {
+            records.push(Record::Ended { state: RunState::Abandoned, cause: row.cause, recheck_due: row.recheck_due });
+        }
+        self.inner.journal.append(run, records).await?;
+        if decision != Decision::Abandon {
+            let row = self.known(run).await?;
+            let history = self.inner.journal.history(run).await?;
+            self.spawn(row, history).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_decision(&self, row: &RunRow, decision: &Decision) -> Result<(), EngineError> {
+        let fits = match decision {
+            Decision::Continue => row.state == RunState::Failed,
+            Decision::RetryUndo | Decision::Skip(_) => row.state == RunState::Stuck,
+            Decision::Abandon => matches!(row.state, RunState::Stuck | RunState::Failed),
+        };
+        if !fits {
+            return Err(EngineError::NotNow(format!("run {} is {}: nothing to resume", row.run_id, row.state.as_str())));
+        }
+        if *decision == Decision::Continue {
+            let query = RunQuery { subject: Some(row.subject.clone()), limit: Some(1), ..RunQuery::default() };
+            if let Some(newest) = self.inner.journal.runs(&query).await?.first().filter(|newest| newest.run_id != row.run_id) {
+                return Err(EngineError::NotNow(format!("run {} was superseded by run {}", row.run_id, newest.run_id)));
+            }
+        }
+        if let Decision::Skip(id) = decision {
+            let known = row.workflow.step(id).is_some();
+            if !known {
+                return Err(EngineError::NotNow(format!("run {} has no step `{id}`", row.run_id)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a run to stop: nothing more is started, what is in flight ends, then it is undone.
+    ///
+    /// # Errors
+    /// The run is unknown or over.
+    pub async fn cancel(&self, run: &RunId, by: &str) -> Result<(), EngineError> {
+        let row = self.known(run).await?;
+        if !row.state.is_live() {
+            return Err(EngineError::NotNow(format!("run {run} is {}: nothing to cancel", row.state.as_str())));
+        }
+        if self.driven(run).is_none() {
+            self.inner.journal.append(run, vec![Record::StopAsked { by: by.to_owned() }]).await?;
+            return self.take_up(row).await;
+        }
+        if let Some(driven) = self.driven(run) {
+            driven.cancel.send_replace(Some(by.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing drives the run any more, at most `limit`.
+    pub async fn wait(&self, run: &RunId, limit: Option<Duration>) {
+        let Some(mut driven) = self.driven(run) else { return };
+        let ended = driven.ended.wait_for(|ended| *ended);
+        match limit {
+            Some(limit) => drop(tokio::time::timeout(limit, ended).await),
+            None => drop(ended.await),
+        }
+    }
+
+    /// Stops: no run starts anything more; what is in flight reaches its journal point.
+    pub async fn stop(&self) {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Where a run stands now.
+    ///
+    /// # Errors
+    /// The run is unknown or the journal cannot be read.
+    pub async fn snapshot(&self, run: &RunId) -> Result<Snapshot, EngineError> {
+        let row = self.known(run).await?;
+        let history = self.inner.journal.history(run).await?;
+        let driven = self.inner.elsewhere || self.driven(run).is_some();
+        Ok(Snapshot::new(row, &history, driven))
+    }
+
+    /// Runs, newest first; a live run that nobody drives is shown as interrupted.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, EngineError> {
+        let mut rows = self.inner.journal.runs(query).await?;
+        for row in &mut rows {
+            if row.state.is_live() && !self.inner.elsewhere && self.driven(&row.run_id).is_none() {
+                row.state = RunState::Interrupted;
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn known(&self, run: &RunId) -> Result<RunRow, EngineError> {
+        self.inner.journal.run(run).await?.ok_or_else(|| EngineError::UnknownRun(run.clone()))
+    }
+
+    fn driven(&self, run: &RunId) -> Option<Driven> {
+        self.all_driven().get(run).cloned()
+    }
+
+    fn all_driven(&self) -> MutexGuard<'_, HashMap<RunId, Driven>> {
+        self.inner.driven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

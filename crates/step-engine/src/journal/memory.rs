@@ -1,0 +1,109 @@
+//! A journal in memory: the same decisions as on disk, gone with the process.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::admission::admit;
+use super::{Admission, Journal, JournalError, RunQuery, RunRow};
+use crate::fault::{CrashPlan, CrashPoint};
+use crate::record::{Entry, Record};
+use crate::run_id::RunId;
+
+/// A journal in memory.
+#[derive(Debug, Default)]
+pub struct MemoryJournal {
+    world: Mutex<World>,
+    crash: CrashPlan,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    runs: Vec<RunRow>,
+    entries: Vec<(RunId, Entry)>,
+    seq: u64,
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty journal that stops where the plan says.
+    pub fn with_crash(crash: CrashPlan) -> Self {
+        Self { world: Mutex::default(), crash }
+    }
+
+    /// What a restarted process finds: the same records, no crash to order.
+    pub fn reopened(&self) -> Self {
+        let world = self.world();
+        let copy = World { runs: world.runs.clone(), entries: world.entries.clone(), seq: world.seq };
+        Self { world: Mutex::new(copy), crash: CrashPlan::default() }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn admit(&self, run: RunRow) -> Result<Admission, JournalError> {
+        self.crash.reach(CrashPoint::BeforeCommit, 1)?;
+        let answer = {
+            let mut world = self.world();
+            let newest = world.runs.iter().rev().find(|row| row.subject == run.subject);
+            let answer = admit(&run, newest, world.runs.iter());
+            if let Admission::Fresh(row) = &answer {
+                world.runs.push((**row).clone());
+            }
+            answer
+        };
+        self.crash.reach(CrashPoint::AfterCommit, 0)?;
+        Ok(answer)
+    }
+
+    async fn append(&self, run: &RunId, records: Vec<Record>) -> Result<Vec<Entry>, JournalError> {
+        self.crash.reach(CrashPoint::BeforeCommit, records.len())?;
+        let entries = {
+            let mut world = self.world();
+            let world = &mut *world;
+            let at = Timestamp::now();
+            let row = world
+                .runs
+                .iter_mut()
+                .find(|row| row.run_id == *run)
+                .ok_or_else(|| JournalError::Damaged(format!("run {run} is not in the journal")))?;
+            let mut followed = row.clone();
+            for record in &records {
+                followed.follow(record, at)?;
+            }
+            *row = followed;
+            let mut entries = Vec::with_capacity(records.len());
+            for record in records {
+                world.seq += 1;
+                entries.push(Entry { seq: world.seq, at, record });
+            }
+            world.entries.extend(entries.iter().map(|entry| (run.clone(), entry.clone())));
+            entries
+        };
+        self.crash.reach(CrashPoint::AfterCommit, 0)?;
+        Ok(entries)
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Option<RunRow>, JournalError> {
+        Ok(self.world().runs.iter().find(|row| row.run_id == *run).cloned())
+    }
+
+    async fn history(&self, run: &RunId) -> Result<Vec<Entry>, JournalError> {
+        Ok(self.world().entries.iter().filter(|(id, _)| id == run).map(|(_, entry)| entry.clone()).collect())
+    }
+
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, JournalError> {
+        let world = self.world();
+        let found = world.runs.iter().rev().filter(|row| query.fits(row)).cloned();
+        Ok(found.take(query.limit.unwrap_or(usize::MAX)).collect())
+    }
+}

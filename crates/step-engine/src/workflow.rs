@@ -1,0 +1,115 @@
+//! A workflow: a checked graph of steps, its inputs and its outputs.
+//!
+//! Written as a YAML file ([`Workflow::parse`]) or built in code ([`Workflow::checked`]). The journal keeps the whole
+//! definition with each run, so a later version of the file never changes a run in flight.
+
+mod check;
+mod input;
+mod parse;
+mod reference;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use input::{InputKind, InputSpec};
+pub(crate) use check::ancestors;
+pub use reference::{Scope, resolve};
+
+use crate::registry::Registry;
+use crate::retry::RetryPolicy;
+
+/// A checked definition of what to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workflow {
+    /// Lower case with `_`; also the name of the tool.
+    pub name: String,
+    /// For people: one or two sentences.
+    pub description: String,
+    /// What a caller may give, in the file's order.
+    pub inputs: Vec<InputSpec>,
+    /// The steps, in the file's order.
+    pub steps: Vec<StepSpec>,
+    /// Name to value with references; resolved when the run has succeeded.
+    pub outputs: BTreeMap<String, Value>,
+}
+
+/// One step of a workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// Unique in the workflow.
+    pub id: String,
+    /// What it does: a name in the [`Registry`].
+    pub kind: String,
+    /// The steps that must be done before it.
+    pub needs: Vec<String>,
+    /// Its arguments, with references.
+    pub with: Value,
+    /// How often it is tried.
+    pub retry: RetryPolicy,
+    /// The deadline of each try, in milliseconds.
+    pub timeout_ms: u64,
+    /// A reference to a boolean; the step is skipped when that is false. `None`: always.
+    pub when: Option<String>,
+    /// Never undone; the run goes on past its failure.
+    #[serde(default)]
+    pub irreversible: bool,
+}
+
+impl Workflow {
+    /// Reads and checks a workflow file. `file` names it in the problems.
+    ///
+    /// # Errors
+    /// Every mistake at once, in the order of their lines.
+    pub fn parse(file: &str, text: &str, registry: &Registry) -> Result<Self, Vec<Problem>> {
+        let source = parse::parse(file, text)?;
+        let problems = check::check(&source, registry);
+        if problems.is_empty() { Ok(source.workflow) } else { Err(problems) }
+    }
+
+    /// Checks a workflow that was built in code.
+    ///
+    /// # Errors
+    /// Every mistake at once; they carry no line.
+    pub fn checked(self, registry: &Registry) -> Result<Self, Vec<Problem>> {
+        let source = parse::Source::without_lines(self);
+        let problems = check::check(&source, registry);
+        if problems.is_empty() { Ok(source.workflow) } else { Err(problems) }
+    }
+
+    /// The step with this id.
+    pub fn step(&self, id: &str) -> Option<&StepSpec> {
+        self.steps.iter().find(|step| step.id == id)
+    }
+
+    /// Fills in defaults and checks what a caller gave against `inputs`.
+    ///
+    /// # Errors
+    /// Every problem, each a sentence that names the input.
+    pub fn accept(&self, given: &serde_json::Map<String, Value>, settings: &Value) -> Result<Value, Vec<String>> {
+        input::accept(&self.inputs, given, settings)
+    }
+}
+
+/// A mistake in a workflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file; empty for a workflow built in code.
+    pub file: String,
+    /// The line, counted from 1; 0 when it is not known.
+    pub line: usize,
+    /// What is wrong, and the nearest known name where there is one.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}:{}: {}", self.file, self.line, self.message)
+        }
+    }
+}
