@@ -1,1 +1,17 @@
-//! stub
+//! Gitea's operations: over a gitea-mcp server where that has a tool, over Gitea's REST API for the rest and to prove
+//! writes. Facts are those of Gitea 1.22 to 1.25 and of the official gitea-mcp of 2026.
+//!
+//! It knows nothing of projects or runs, and repeats nothing. Every error says whether the request may have acted.
+
+mod client;
+mod issues;
+mod mirrors;
+mod names;
+mod repositories;
+mod tool_error;
+
+pub use client::{Gitea, User};
+pub use issues::{Issue, NewIssue};
+pub use mirrors::{NewPushMirror, PushMirror};
+pub use names::{FullName, same_address};
+pub use repositories::{NewRepository, Refs, Repository};

@@ -1,1 +1,20 @@
-//! stub
+//! What every client of an upstream shares: a [`Token`] that cannot be empty, printed or serialised; one [`Error`]
+//! shape that says whether the request may have acted; one HTTP client with deadlines; one MCP client that cannot be
+//! built without a token.
+//!
+//! It knows no system's operations and repeats nothing: retries live in the step engine.
+//!
+//! ```
+//! use forgeline_upstream::{Origin, Token};
+//!
+//! let empty = Token::new("", Origin::variable("GITEA_TOKEN")).unwrap_err();
+//! assert_eq!(empty.to_string(), "environment variable GITEA_TOKEN is empty");
+//! ```
+
+mod error;
+pub mod http;
+pub mod mcp;
+mod token;
+
+pub use error::{Error, Kind, Reach};
+pub use token::{Origin, Token, TokenError, TokenFault, TokenHandle};

@@ -1,0 +1,199 @@
+//! Repositories: create over gitea-mcp, everything else over REST.
+
+use std::collections::BTreeMap;
+
+use forgeline_upstream::{Error, Kind, Reach};
+use http::Method;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::client::{Gitea, read};
+use crate::names::FullName;
+
+/// A repository as Gitea answers it; only what we use.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Repository {
+    /// Never used again, unlike the name.
+    pub id: u64,
+    /// `owner/name` as Gitea writes it.
+    pub full_name: String,
+    /// May be empty.
+    #[serde(default)]
+    pub description: String,
+    /// Only members see it.
+    #[serde(default)]
+    pub private: bool,
+    /// Read-only.
+    #[serde(default)]
+    pub archived: bool,
+    /// Nothing was ever pushed.
+    #[serde(default)]
+    pub empty: bool,
+    /// For example `main`.
+    #[serde(default)]
+    pub default_branch: String,
+    /// For people.
+    #[serde(default)]
+    pub html_url: String,
+    /// For `git clone`.
+    #[serde(default)]
+    pub clone_url: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Lower case.
+    #[serde(default)]
+    pub topics: Vec<String>,
+}
+
+/// A repository to create, with an initial commit on `main`.
+#[derive(Clone, Debug)]
+pub struct NewRepository {
+    /// Its full name; the owner is the user behind the token, or an organisation.
+    pub full_name: FullName,
+    /// Part of the creation itself, so that a claim in it cannot be lost.
+    pub description: String,
+    /// Only members see it.
+    pub private: bool,
+}
+
+/// Branches and tags by full ref name (`refs/heads/main`) to object id.
+pub type Refs = BTreeMap<String, String>;
+
+impl Gitea {
+    /// The repository of this name. `None`: nothing there that this token sees.
+    ///
+    /// # Errors
+    /// A redirect (the name is an alias of a renamed repository) is an error, as is everything but 200 and 404.
+    pub async fn repository(&self, name: &FullName) -> Result<Option<Repository>, Error> {
+        let operation = format!("read repository {name}");
+        let body = self.get_if_there(&operation, &format!("/repos/{name}")).await?;
+        body.map(|body| read("gitea", &operation, body)).transpose()
+    }
+
+    /// Creates a repository over gitea-mcp (tool `create_repo`) and proves it: by the reply, which carries id and name,
+    /// else by reading it back over REST.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when the name is taken.
+    pub async fn create_repository(&self, new: &NewRepository) -> Result<Repository, Error> {
+        let name = &new.full_name;
+        let operation = format!("create repository {name}");
+        // Who we are decides between a user's and an organisation's repository; nothing was asked to act yet.
+        let user = self.user().await.map_err(|error| Error { reach: Reach::NotSent, ..error })?;
+        let organization = (!user.login.eq_ignore_ascii_case(name.owner())).then(|| name.owner());
+        let arguments = json!({
+            "name": name.name(),
+            "description": new.description,
+            "private": new.private,
+            "auto_init": true,
+            "default_branch": "main",
+            "organization": organization,
+        });
+        let answer = self.tool(&operation, "create_repo", arguments).await?;
+        let made = match serde_json::from_value::<Repository>(answer) {
+            Ok(made) => Some(made),
+            Err(_) => self.repository(name).await.map_err(unproved)?,
+        };
+        made.filter(|made| made.full_name.eq_ignore_ascii_case(&name.to_string())).ok_or_else(|| {
+            let message = "the server answered success, but no such repository is there over REST";
+            Error::new("gitea-mcp", &operation, Kind::Unexpected, Reach::Unknown, message)
+        })
+    }
+
+    /// Sets the description.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn set_description(&self, name: &FullName, description: &str) -> Result<(), Error> {
+        self.patch(name, "describe", json!({"description": description})).await
+    }
+
+    /// Makes the repository read-only, or writable again. A read-only one still takes a deletion, nothing else.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn set_archived(&self, name: &FullName, archived: bool) -> Result<(), Error> {
+        let verb = if archived { "archive" } else { "un-archive" };
+        self.patch(name, verb, json!({"archived": archived})).await
+    }
+
+    /// Makes the repository private or public.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn set_private(&self, name: &FullName, private: bool) -> Result<(), Error> {
+        self.patch(name, "change the visibility of", json!({"private": private})).await
+    }
+
+    async fn patch(&self, name: &FullName, verb: &str, body: Value) -> Result<(), Error> {
+        let operation = format!("{verb} repository {name}");
+        self.write(&operation, Method::PATCH, &format!("/repos/{name}"), Some(body)).await.map(drop)
+    }
+
+    /// Replaces the topics: at most 25, each of at most 35 lower-case letters, digits, `-` and `.`.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn set_topics(&self, name: &FullName, topics: &[String]) -> Result<(), Error> {
+        let operation = format!("set the topics of repository {name}");
+        let body = json!({"topics": topics});
+        self.write(&operation, Method::PUT, &format!("/repos/{name}/topics"), Some(body)).await.map(drop)
+    }
+
+    /// Deletes the repository. Its user must be at owner level, which is more than creating asks for.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when it is not there; [`Kind::Denied`] below owner level.
+    pub async fn delete_repository(&self, name: &FullName) -> Result<(), Error> {
+        let operation = format!("delete repository {name}");
+        self.write(&operation, Method::DELETE, &format!("/repos/{name}"), None).await.map(drop)
+    }
+
+    /// All branches and tags. Read from git itself, so a push shows at once.
+    ///
+    /// # Errors
+    /// As every read. An empty repository has no refs, which is no error.
+    pub async fn refs(&self, name: &FullName) -> Result<Refs, Error> {
+        let operation = format!("list the refs of repository {name}");
+        let body = match self.get(&operation, &format!("/repos/{name}/git/refs")).await {
+            Ok(body) => body,
+            Err(error) if error.status == Some(409) => return Ok(Refs::new()),
+            Err(error) => return Err(error),
+        };
+        let listed: Vec<Ref> = read("gitea", &operation, body)?;
+        Ok(listed
+            .into_iter()
+            .filter(|found| found.name.starts_with("refs/heads/") || found.name.starts_with("refs/tags/"))
+            .map(|found| (found.name, found.object.sha))
+            .collect())
+    }
+
+    /// The object ids of the newest commits of a branch, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn commits(&self, name: &FullName, branch: &str, limit: usize) -> Result<Vec<String>, Error> {
+        let operation = format!("list the commits of repository {name}");
+        let path = format!("/repos/{name}/commits?sha={branch}&stat=false&files=false&verification=false&limit={limit}");
+        let listed: Vec<Object> = read("gitea", &operation, self.get(&operation, &path).await?)?;
+        Ok(listed.into_iter().map(|commit| commit.sha).collect())
+    }
+}
+
+#[derive(Deserialize)]
+struct Ref {
+    #[serde(rename = "ref")]
+    name: String,
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    sha: String,
+}
+
+/// The write was answered, its proof was not: it may be there.
+fn unproved(error: Error) -> Error {
+    Error { reach: Reach::Unknown, kind: Kind::Unexpected, ..error }
+}

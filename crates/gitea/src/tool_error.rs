@@ -1,0 +1,53 @@
+//! What a failed gitea-mcp tool means: the status of Gitea stands only in its text.
+
+use forgeline_upstream::mcp::ToolAnswer;
+use forgeline_upstream::{Error, Kind, Reach};
+
+/// Texts of Gitea's refusals (1.22 to 1.25) and the status that each stands for.
+const REFUSALS: [(&str, u16); 14] = [
+    ("already exists", 409),
+    ("required scope", 403),
+    ("not allowed", 403),
+    ("should be the owner", 403),
+    ("permission denied", 403),
+    ("token scope is limited", 403),
+    ("invalid username, password or token", 401),
+    ("token is required", 401),
+    ("user does not exist [uid: 0", 401),
+    ("unauthorized", 401),
+    ("not found", 404),
+    ("does not exist", 404),
+    ("is archived", 423),
+    ("is required", 422),
+];
+
+/// The value of a tool's answer.
+///
+/// # Errors
+/// The tool said that it failed. A text that is not known may hide a lost reply, so it may have acted.
+pub(crate) fn value(answer: ToolAnswer, operation: &str) -> Result<serde_json::Value, Error> {
+    if !answer.is_error {
+        return Ok(answer.value.unwrap_or(serde_json::Value::String(answer.text)));
+    }
+    Err(refusal(operation, &answer.text))
+}
+
+fn refusal(operation: &str, text: &str) -> Error {
+    let lower = text.to_ascii_lowercase();
+    match REFUSALS.iter().find(|(known, _)| lower.contains(known)) {
+        Some((_, status)) => Error::from_status("gitea-mcp", operation, *status, text),
+        None => Error::new("gitea-mcp", operation, Kind::Unavailable, Reach::Unknown, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_refusal_did_not_act_and_an_unknown_text_may_have() {
+        let known = refusal("x", "create repository 'shop' err: The repository with the same name already exists.");
+        assert_eq!((known.kind, known.reach), (Kind::Conflict, Reach::Refused));
+        assert_eq!(refusal("x", "unknown API error: 500").reach, Reach::Unknown);
+    }
+}

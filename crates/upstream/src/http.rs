@@ -1,0 +1,177 @@
+//! One HTTP client: connect 5 s, a deadline per call, no redirects, no proxy, no retries, TCP_NODELAY.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use serde_json::Value;
+use url::Url;
+
+use crate::error::{Error, Kind, Reach};
+use crate::token::TokenHandle;
+
+/// The time to connect.
+pub const CONNECT: Duration = Duration::from_secs(5);
+
+/// Trust roots and the like, shared by the clients of all upstreams.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// PEM certificates that are trusted beside the system's roots. `None`: only those.
+    pub extra_roots_pem: Option<Vec<u8>>,
+}
+
+/// Why an HTTP client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The certificates cannot be used.
+    #[error("the extra trust roots are not valid PEM certificates")]
+    Roots(#[source] reqwest::Error),
+    /// The client cannot be built, for example because the system has no trust roots.
+    #[error("the HTTP client cannot be built")]
+    Client(#[source] reqwest::Error),
+    /// The address is no http(s) address, or a plain http address that is not on this machine.
+    #[error("{0}")]
+    Address(String),
+}
+
+/// The reqwest client that all of ours are built on.
+///
+/// # Errors
+/// Trust roots that cannot be used.
+pub fn reqwest_client(trust: &Trust) -> Result<reqwest::Client, BuildError> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .user_agent(concat!("forgeline/", env!("CARGO_PKG_VERSION")));
+    if let Some(pem) = &trust.extra_roots_pem {
+        let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(BuildError::Roots)?;
+        builder = builder.tls_certs_merge(roots);
+    }
+    builder.build().map_err(BuildError::Client)
+}
+
+/// Reads an upstream's address: http or https, with a host, without credentials.
+///
+/// # Errors
+/// A sentence that says what is wrong; the address is not repeated when it holds credentials.
+pub fn address(variable: &str, text: &str) -> Result<Url, BuildError> {
+    let bad = |why: &str| BuildError::Address(format!("{variable} {why}"));
+    let url = Url::parse(text.trim()).map_err(|error| bad(&format!("is no address: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(bad("must start with http:// or https:// and name a host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("must not hold a user name or password; tokens have variables of their own"));
+    }
+    Ok(url)
+}
+
+/// An answer with a success status.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as JSON; null when it is empty.
+    pub body: Value,
+}
+
+/// A client of one upstream's JSON API.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    system: &'static str,
+    base: Url,
+    token: TokenHandle,
+    client: reqwest::Client,
+}
+
+impl HttpClient {
+    /// A client of the API below `base`, for example `https://git.example.org/api/v1`.
+    pub fn new(system: &'static str, base: Url, token: TokenHandle, client: reqwest::Client) -> Self {
+        Self { system, base, token, client }
+    }
+
+    /// Where the token came from.
+    pub fn token(&self) -> &TokenHandle {
+        &self.token
+    }
+
+    /// Sends one request and reads the whole answer within `deadline`. `operation` completes the sentence "could not …".
+    ///
+    /// # Errors
+    /// A status that is not a success, or no readable answer in time.
+    pub async fn send(
+        &self,
+        operation: &str,
+        method: Method,
+        path_and_query: &str,
+        body: Option<&Value>,
+        deadline: Duration,
+    ) -> Result<Reply, Error> {
+        let started = std::time::Instant::now();
+        let sent = tokio::time::timeout(deadline, self.exchange(operation, method.clone(), path_and_query, body)).await;
+        let result = sent.unwrap_or_else(|_| {
+            let message = format!("no answer within {} s", deadline.as_secs_f32());
+            Err(Error::new(self.system, operation, Kind::Unavailable, Reach::Unknown, &message))
+        });
+        let status = match &result {
+            Ok(reply) => reply.status,
+            Err(error) => error.status.unwrap_or(0),
+        };
+        let elapsed = started.elapsed();
+        tracing::debug!(target: "upstream", system = self.system, %method, operation, status, ?elapsed);
+        result
+    }
+
+    async fn exchange(&self, operation: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Error> {
+        let url = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
+        let token = self.token.current();
+        let mut request = self.client.request(method, url).bearer_auth(token.expose()).header("accept", "application/json");
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let lost = |error: &reqwest::Error| {
+            let reach = if error.is_connect() || error.is_builder() { Reach::NotSent } else { Reach::Unknown };
+            Error::new(self.system, operation, Kind::Unavailable, reach, &token.redact(&chain(error)))
+        };
+        let response = request.send().await.map_err(|error| lost(&error))?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let text = response.text().await.map_err(|error| lost(&error))?;
+        if !status.is_success() {
+            let message = token.redact(&message_of(&text));
+            return Err(Error::from_status(self.system, operation, status.as_u16(), &message).with_headers(&headers));
+        }
+        let body = if text.trim().is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text) };
+        let body = body.map_err(|error| {
+            let message = format!("the answer is not JSON: {error}");
+            let base = Error::new(self.system, operation, Kind::Unexpected, Reach::Unknown, &message);
+            Error { status: Some(status.as_u16()), ..base }
+        })?;
+        Ok(Reply { status: status.as_u16(), headers, body })
+    }
+}
+
+/// The `message` (or `error`) of a JSON error body, else the body itself.
+pub fn message_of(body: &str) -> String {
+    let parsed: Option<Value> = serde_json::from_str(body).ok();
+    let field = parsed.as_ref().and_then(|value| value.get("message").or_else(|| value.get("error")));
+    match field.and_then(Value::as_str) {
+        Some(text) => text.to_owned(),
+        None => body.to_owned(),
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,86 @@
+//! rmcp's HTTP client with the bearer taken anew for each request: never none, never an old one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use rmcp::model::ClientJsonRpcMessage;
+use rmcp::transport::common::client_side_sse::BoxedSseResponse;
+use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse};
+
+use crate::token::TokenHandle;
+
+#[derive(Clone)]
+pub(super) struct BearerClient {
+    pub(super) http: reqwest::Client,
+    pub(super) token: TokenHandle,
+}
+
+type HttpError = StreamableHttpError<reqwest::Error>;
+type Headers = HashMap<HeaderName, HeaderValue>;
+
+impl BearerClient {
+    fn bearer(&self) -> Option<String> {
+        Some(self.token.current().expose().to_owned())
+    }
+}
+
+impl StreamableHttpClient for BearerClient {
+    type Error = reqwest::Error;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        _auth: Option<String>,
+        headers: Headers,
+    ) -> Result<StreamableHttpPostResponse, HttpError> {
+        self.http.post_message(uri, message, session_id, self.bearer(), headers).await
+    }
+
+    async fn post_message_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        _auth: Option<String>,
+        headers: Headers,
+        max: usize,
+    ) -> Result<StreamableHttpPostResponse, HttpError> {
+        self.http.post_message_with_max_sse_event_size(uri, message, session_id, self.bearer(), headers, max).await
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session_id: Arc<str>,
+        _auth: Option<String>,
+        headers: Headers,
+    ) -> Result<(), HttpError> {
+        self.http.delete_session(uri, session_id, self.bearer(), headers).await
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        _auth: Option<String>,
+        headers: Headers,
+    ) -> Result<BoxedSseResponse, HttpError> {
+        self.http.get_stream(uri, session_id, last_event_id, self.bearer(), headers).await
+    }
+
+    async fn get_stream_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        _auth: Option<String>,
+        headers: Headers,
+        max: usize,
+    ) -> Result<BoxedSseResponse, HttpError> {
+        self.http.get_stream_with_max_sse_event_size(uri, session_id, last_event_id, self.bearer(), headers, max).await
+    }
+}
