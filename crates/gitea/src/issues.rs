@@ -1,13 +1,12 @@
 //! Issues: written over gitea-mcp, looked up over REST without a text query, which is strongly consistent.
 
-use forgeline_upstream::{Error, Kind, Reach};
+use forgeline_upstream::{Error, FullName, Kind, Reach};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::{Gitea, read};
-use crate::names::FullName;
 
 /// An issue as Gitea answers it; only what we use.
 #[derive(Clone, Debug, Deserialize)]

@@ -3,15 +3,16 @@
 //!
 //! It knows nothing of projects or runs, and repeats nothing. Every error says whether the request may have acted.
 
+mod address;
 mod client;
 mod issues;
 mod mirrors;
-mod names;
 mod repositories;
 mod tool_error;
 
+pub use address::same_address;
 pub use client::{Gitea, User};
 pub use issues::{Issue, NewIssue};
 pub use mirrors::{NewPushMirror, PushMirror};
-pub use names::{FullName, same_address};
+
 pub use repositories::{NewRepository, Refs, Repository};

@@ -1,13 +1,12 @@
 //! Push mirrors: REST only; no gitea-mcp server that is written by hand has them all.
 
-use forgeline_upstream::{Error, Token};
+use forgeline_upstream::{Error, FullName, Token};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::{Gitea, SYNC_DEADLINE, read};
-use crate::names::FullName;
 
 /// A push mirror as Gitea answers it; the password is never returned.
 #[derive(Clone, Debug, Deserialize)]

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use forgeline_upstream::{Error, Kind, Reach};
+use forgeline_upstream::{Error, FullName, Kind, Reach};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::client::{Gitea, read};
-use crate::names::FullName;
 
 /// A repository as Gitea answers it; only what we use.
 #[derive(Clone, Debug, Deserialize)]

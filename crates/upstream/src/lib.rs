@@ -12,9 +12,11 @@
 //! ```
 
 mod error;
+mod full_name;
 pub mod http;
 pub mod mcp;
 mod token;
 
 pub use error::{Error, Kind, Reach};
+pub use full_name::FullName;
 pub use token::{Origin, Token, TokenError, TokenFault, TokenHandle};
