@@ -79,6 +79,16 @@ impl Gitea {
         Ok(issues)
     }
 
+    /// Whether there are issues or pull requests whose body does not hold this text.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn has_issues_without(&self, name: &FullName, text: &str) -> Result<bool, Error> {
+        let operation = format!("list the issues of repository {name}");
+        let listed = self.get_all(&operation, &format!("/repos/{name}/issues?state=all")).await?;
+        Ok(listed.iter().any(|issue| !issue["body"].as_str().unwrap_or_default().contains(text)))
+    }
+
     /// One issue by its number. `None`: no such number.
     ///
     /// # Errors

@@ -168,6 +168,16 @@ impl Gitea {
             .collect())
     }
 
+    /// Whether a commit is part of a branch's history. `false` too when Gitea does not have the commit.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn has_in_history(&self, name: &FullName, branch: &str, commit: &str) -> Result<bool, Error> {
+        let operation = format!("compare {commit} with {branch} in repository {name}");
+        let found = self.get_if_there(&operation, &format!("/repos/{name}/compare/{branch}...{commit}")).await?;
+        Ok(found.is_some_and(|found| found["total_commits"] == 0))
+    }
+
     /// The object ids of the newest commits of a branch, newest first, at most `limit`.
     ///
     /// # Errors

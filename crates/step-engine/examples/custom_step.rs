@@ -59,7 +59,7 @@ impl Step for FileStep {
         }
     }
 
-    fn creates_first(&self) -> bool {
+    fn creates_first(&self, _with: &Value) -> bool {
         false
     }
 

@@ -107,6 +107,11 @@ impl Progress {
         self.steps.iter().filter_map(|(id, step)| Some((id.clone(), step.output.clone()?))).collect()
     }
 
+    /// The facts of all steps, by name.
+    pub fn facts(&self) -> BTreeMap<String, Value> {
+        self.steps.values().flat_map(|step| step.facts.clone()).collect()
+    }
+
     /// The steps that carry the sticky mark.
     pub fn marked(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter(|(_, step)| step.ambiguous).map(|(id, _)| id.as_str())

@@ -33,7 +33,7 @@ pub struct Ended<T> {
 pub(crate) async fn apply(step: &dyn Step, cx: &StepCx, with: &Value, limits: Limits, look: bool) -> Ended<(Origin, Value)> {
     let mut turn = Turn::new(step.timing(), limits);
     turn.ambiguous = look;
-    let mut look = look || !step.creates_first() || cx.earlier_output().is_some();
+    let mut look = look || !step.creates_first(with) || cx.earlier_output().is_some();
     let mut absent_after_taken = false;
     if turn.ambiguous {
         turn.wait(cx, turn.timing.settle).await;
@@ -88,6 +88,7 @@ fn decide(seen: Seen, adopt: bool) -> Result<Found, StepError> {
         Seen::Absent => Ok(Found::Absent),
         Seen::Ours(output) => Ok(Found::Ours(output)),
         Seen::Project(output) => Ok(Found::Project(output)),
+        Seen::Adopted(output) => Ok(Found::Adopted(output)),
         Seen::Foreign { why, adoptable } => match adoptable {
             Some(output) if adopt => Ok(Found::Adopted(output)),
             Some(_) => Err(StepError::refused("project.not_ours", why)

@@ -24,6 +24,8 @@ pub enum Seen {
     Ours(Value),
     /// An earlier run for the same subject made it.
     Project(Value),
+    /// An earlier run for the same subject adopted it: it is used again and stays somebody else's.
+    Adopted(Value),
     /// It is somebody else's.
     Foreign {
         /// What was seen, in a sentence for people.
@@ -44,7 +46,7 @@ pub enum Found {
     Ours(Value),
     /// `check` just answered [`Seen::Project`]: repair what is missing or changed, nothing else.
     Project(Value),
-    /// Somebody else's, and the caller asked to adopt it: use it, change nothing in it.
+    /// Somebody else's, adopted by this caller or an earlier run: use it, change nothing in it.
     Adopted(Value),
 }
 
@@ -207,8 +209,9 @@ pub trait Step: Send + Sync {
         Vec::new()
     }
 
-    /// Whether the first attempt of a fresh run may create without looking, because the upstream's names are unique.
-    fn creates_first(&self) -> bool {
+    /// Whether the first attempt of a fresh run may create without looking: because the upstream's names are unique, or
+    /// because it happens inside something that this run has just created.
+    fn creates_first(&self, _with: &Value) -> bool {
         true
     }
 
@@ -246,6 +249,8 @@ pub struct StepCx {
     pub earlier: Arc<Vec<Earlier>>,
     /// What this step journaled with [`StepCx::record_fact`] in this run so far.
     pub facts: BTreeMap<String, Value>,
+    /// What all steps of this run journaled so far, by the fact's name.
+    pub run_facts: BTreeMap<String, Value>,
     /// Set when the run is being cancelled or the process stops: start no further request.
     pub cancelled: CancellationToken,
     pub(crate) journal: Arc<dyn Journal>,

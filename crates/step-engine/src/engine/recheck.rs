@@ -104,6 +104,7 @@ impl Engine {
             adopt: row.options.adopt,
             earlier: Arc::default(),
             facts: state.facts.clone(),
+            run_facts: progress.facts(),
             cancelled: CancellationToken::new(),
             journal: Arc::clone(&self.inner.journal),
             aside: Aside::default(),

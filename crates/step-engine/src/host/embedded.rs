@@ -152,6 +152,7 @@ impl EmbeddedHost {
             adopt: self.run.options.adopt,
             earlier: Arc::clone(&self.earlier),
             facts: progress.steps.get(&spec.id).map(|step| step.facts.clone()).unwrap_or_default(),
+            run_facts: progress.facts(),
             cancelled: match verb {
                 Verb::Apply => self.cancelled.clone(),
                 Verb::Undo => CancellationToken::new(),

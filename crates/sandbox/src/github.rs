@@ -1,0 +1,376 @@
+//! A stand-in for GitHub's REST API (version 2022-11-28) and its git hosting.
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::gitea::{basic, login_wanted, may_create_in, owns};
+use crate::world::{Credential, Repository, Role, World};
+
+/// The world and the address that this stand-in is reached at.
+#[derive(Clone)]
+pub(crate) struct GitHub {
+    pub(crate) world: World,
+    pub(crate) base: String,
+}
+
+/// A refusal as GitHub words it.
+struct Refusal {
+    status: u16,
+    body: Value,
+    location: Option<String>,
+}
+
+impl Refusal {
+    fn new(status: u16, message: &str) -> Self {
+        let body = json!({"message": message, "documentation_url": "https://docs.github.com/rest", "status": status.to_string()});
+        Self { status, body, location: None }
+    }
+
+    fn not_found() -> Self {
+        Self::new(404, "Not Found")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.body)).into_response();
+        if let Some(location) = self.location.and_then(|location| location.parse().ok()) {
+            response.headers_mut().insert(http::header::LOCATION, location);
+        }
+        response
+    }
+}
+
+type Answer = Result<Response, Refusal>;
+type Name = (String, String);
+
+const ROLES: [Role; 3] = [Role::Github, Role::GithubMirror, Role::Someone];
+
+pub(crate) fn router(github: GitHub) -> Router {
+    Router::new()
+        .route("/user", get(user))
+        .route("/user/repos", get(my_repositories).post(create_own))
+        .route("/orgs/{org}/repos", get(org_repositories).post(create_in_org))
+        .route("/repos/{owner}/{name}", get(read_repository).patch(edit_repository).delete(delete_repository))
+        .route("/repos/{owner}/{name}/topics", put(set_topics))
+        .route("/repos/{owner}/{name}/git/matching-refs/{what}", get(matching_refs))
+        .route("/repos/{owner}/{name}/issues", get(issues))
+        .route("/rate_limit", get(async || Json(json!({"resources": {"core": {"limit": 5000, "remaining": 4999, "reset": 0}}}))))
+        .fallback(git)
+        .layer(axum::middleware::from_fn_with_state(github.clone(), headers))
+        .with_state(github)
+}
+
+/// What every real answer carries; and a request without User-Agent is refused.
+async fn headers(State(github): State<GitHub>, request: Request, next: Next) -> Response {
+    let is_git = request.uri().path().contains(".git/");
+    if request.headers().get(http::header::USER_AGENT).is_none() && !is_git {
+        return Refusal::new(403, "Request forbidden by administrative rules. Please make sure your request has a User-Agent header").into_response();
+    }
+    let scopes = authenticate(&github.world, request.headers()).ok().map(|caller| caller.scopes);
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert("x-github-request-id", HeaderValue::from_static("5AB0:1E:SANDBOX"));
+    headers.insert("x-ratelimit-limit", HeaderValue::from_static("5000"));
+    headers.insert("x-ratelimit-remaining", HeaderValue::from_static("4990"));
+    if let Some(scopes) = scopes.and_then(|scopes| HeaderValue::from_str(&scopes.into_iter().collect::<Vec<_>>().join(", ")).ok()) {
+        headers.insert("x-oauth-scopes", scopes);
+    }
+    response
+}
+
+fn authenticate(world: &World, headers: &HeaderMap) -> Result<Credential, Refusal> {
+    let Some(header) = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
+        return Err(Refusal::new(401, "Requires authentication"));
+    };
+    let value = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("token ")).unwrap_or_default();
+    world.state().credential(value, &ROLES).ok_or_else(|| Refusal::new(401, "Bad credentials"))
+}
+
+fn json_of(github: &GitHub, repository: &Repository) -> Value {
+    let dir = github.world.git_dir("github", repository.id);
+    json!({
+        "id": repository.id,
+        "node_id": format!("R_{}", repository.id),
+        "name": repository.name,
+        "full_name": repository.full_name(),
+        "owner": {"login": repository.owner},
+        "description": repository.description,
+        "private": repository.private,
+        "visibility": if repository.private { "private" } else { "public" },
+        "archived": repository.archived,
+        "default_branch": crate::git::head(&dir),
+        "html_url": format!("{}/{}", github.base, repository.full_name()),
+        "clone_url": format!("{}/{}.git", github.base, repository.full_name()),
+        "created_at": repository.created_at.to_string(),
+        "topics": repository.topics,
+        "permissions": {"admin": true, "push": true, "pull": true},
+    })
+}
+
+/// A repository that this caller sees. What is private is hidden from everybody else and from tokens without `repo`.
+fn visible(github: &GitHub, caller: &Credential, (owner, name): &Name) -> Result<Repository, Refusal> {
+    let state = github.world.state();
+    if let Some(found) = state.github.find(owner, name) {
+        let sees = !found.private || (owns(&caller.user, found) && caller.has("repo"));
+        return if sees { Ok(found.clone()) } else { Err(Refusal::not_found()) };
+    }
+    match state.github.moved_to(owner, name) {
+        Some(id) => {
+            let mut refusal = Refusal::new(301, "Moved Permanently");
+            refusal.location = Some(format!("{}/repositories/{id}", github.base));
+            Err(refusal)
+        }
+        None => Err(Refusal::not_found()),
+    }
+}
+
+/// As [`visible`], for a write: a redirect keeps the method (307).
+fn writable(github: &GitHub, caller: &Credential, name: &Name) -> Result<Repository, Refusal> {
+    let found = visible(github, caller, name).map_err(|refusal| Refusal { status: if refusal.status == 301 { 307 } else { refusal.status }, ..refusal })?;
+    if !owns(&caller.user, &found) {
+        return Err(Refusal::new(403, "Must have admin rights to Repository."));
+    }
+    Ok(found)
+}
+
+async fn user(State(github): State<GitHub>, headers: HeaderMap) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    Ok(Json(json!({"login": caller.user, "id": 1, "type": "User"})).into_response())
+}
+
+#[derive(Deserialize)]
+struct Create {
+    name: String,
+    description: Option<String>,
+    private: Option<bool>,
+}
+
+async fn create_own(State(github): State<GitHub>, headers: HeaderMap, Json(new): Json<Create>) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let owner = caller.user.clone();
+    create(&github, &caller, &owner, &new).await
+}
+
+async fn create_in_org(State(github): State<GitHub>, Path(org): Path<String>, headers: HeaderMap, Json(new): Json<Create>) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    if !github.world.state().organisations.contains(&org) {
+        return Err(Refusal::not_found());
+    }
+    create(&github, &caller, &org, &new).await
+}
+
+async fn create(github: &GitHub, caller: &Credential, owner: &str, new: &Create) -> Answer {
+    // The real default is public; the caller of this API must always say.
+    let private = new.private.unwrap_or(false);
+    if !caller.has("repo") {
+        return Err(Refusal::new(if private { 404 } else { 403 }, if private { "Not Found" } else { "Resource not accessible" }));
+    }
+    if !may_create_in(&caller.user, owner) {
+        return Err(Refusal::new(403, "You need admin access to the organization before adding a repository to it."));
+    }
+    let name = sanitised(&new.name);
+    let description = new.description.clone().unwrap_or_default();
+    if description.chars().count() > 350 {
+        return Err(Refusal::new(422, "description is too long (maximum is 350 characters)"));
+    }
+    let added = github.world.state().github.add(owner, &name, &description, private, &caller.user);
+    let Some(id) = added else {
+        let mut refusal = Refusal::new(422, "Repository creation failed.");
+        refusal.body["errors"] = json!([{"resource": "Repository", "code": "custom", "field": "name", "message": "name already exists on this account"}]);
+        return Err(refusal);
+    };
+    if let Err(why) = crate::git::init(github.world.root(), &github.world.git_dir("github", id)).await {
+        github.world.state().github.repositories.remove(&id);
+        return Err(Refusal::new(500, &why));
+    }
+    let made = github.world.state().github.repositories.get(&id).cloned().ok_or_else(Refusal::not_found)?;
+    let location = [(http::header::LOCATION, format!("{}/repos/{}", github.base, made.full_name()))];
+    Ok((StatusCode::CREATED, location, Json(json_of(github, &made))).into_response())
+}
+
+/// Anything outside `[A-Za-z0-9._-]` becomes a dash; `.git` is cut off.
+fn sanitised(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            out.push(c);
+        } else if !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    out.strip_suffix(".git").unwrap_or(&out).to_owned()
+}
+
+#[derive(Deserialize)]
+struct Page {
+    page: Option<usize>,
+    per_page: Option<usize>,
+}
+
+fn paged(github: &GitHub, path: &str, page: &Page, all: Vec<Value>) -> Response {
+    let size = page.per_page.unwrap_or(30).clamp(1, 100);
+    let number = page.page.unwrap_or(1).max(1);
+    let more = all.len() > number * size;
+    let shown: Vec<Value> = all.into_iter().skip((number - 1) * size).take(size).collect();
+    let mut response = Json(shown).into_response();
+    if more && let Ok(link) = HeaderValue::from_str(&format!("<{}{path}?per_page={size}&page={}>; rel=\"next\"", github.base, number + 1)) {
+        response.headers_mut().insert(http::header::LINK, link);
+    }
+    response
+}
+
+async fn my_repositories(State(github): State<GitHub>, headers: HeaderMap, Query(page): Query<Page>) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let mine: Vec<Repository> = github.world.state().github.repositories.values().filter(|one| owns(&caller.user, one)).cloned().collect();
+    Ok(paged(&github, "/user/repos", &page, mine.iter().map(|one| json_of(&github, one)).collect()))
+}
+
+async fn org_repositories(State(github): State<GitHub>, Path(org): Path<String>, headers: HeaderMap, Query(page): Query<Page>) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let of_org: Vec<Repository> = {
+        let state = github.world.state();
+        state.github.repositories.values().filter(|one| one.owner == org && (!one.private || owns(&caller.user, one))).cloned().collect()
+    };
+    Ok(paged(&github, &format!("/orgs/{org}/repos"), &page, of_org.iter().map(|one| json_of(&github, one)).collect()))
+}
+
+async fn read_repository(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let found = visible(&github, &caller, &name)?;
+    Ok(Json(json_of(&github, &found)).into_response())
+}
+
+#[derive(Deserialize)]
+struct Edit {
+    description: Option<String>,
+    private: Option<bool>,
+    archived: Option<bool>,
+    default_branch: Option<String>,
+}
+
+async fn edit_repository(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap, Json(edit): Json<Edit>) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let found = writable(&github, &caller, &name)?;
+    if !caller.has("repo") {
+        return Err(Refusal::new(403, "Must have admin rights to Repository."));
+    }
+    if found.archived && edit.archived != Some(false) {
+        return Err(Refusal::new(403, "Repository was archived so is read-only."));
+    }
+    if let Some(branch) = edit.default_branch {
+        let dir = github.world.git_dir("github", found.id);
+        if !crate::git::refs(&dir).contains_key(&format!("refs/heads/{branch}")) || crate::git::set_head(&dir, &branch).is_err() {
+            return Err(Refusal::new(422, "The branch was not found."));
+        }
+    }
+    let edited = {
+        let mut state = github.world.state();
+        let found = state.github.repositories.get_mut(&found.id).ok_or_else(Refusal::not_found)?;
+        found.description = edit.description.unwrap_or_else(|| found.description.clone());
+        found.private = edit.private.unwrap_or(found.private);
+        found.archived = edit.archived.unwrap_or(found.archived);
+        found.clone()
+    };
+    Ok(Json(json_of(&github, &edited)).into_response())
+}
+
+async fn delete_repository(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let found = writable(&github, &caller, &name)?;
+    if !caller.has("delete_repo") {
+        return Err(Refusal::new(403, "Must have admin rights to Repository."));
+    }
+    github.world.state().github.repositories.remove(&found.id);
+    // What cannot be removed is left to the temporary directory's end.
+    drop(std::fs::remove_dir_all(github.world.git_dir("github", found.id)));
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize)]
+struct Topics {
+    names: Vec<String>,
+}
+
+async fn set_topics(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap, Json(new): Json<Topics>) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let found = writable(&github, &caller, &name)?;
+    let fits = |topic: &String| topic.len() <= 50 && topic.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !new.names.iter().all(fits) {
+        return Err(Refusal::new(422, "Validation Failed"));
+    }
+    if let Some(found) = github.world.state().github.repositories.get_mut(&found.id) {
+        found.topics.clone_from(&new.names);
+    }
+    Ok(Json(json!({"names": new.names})).into_response())
+}
+
+async fn matching_refs(State(github): State<GitHub>, Path((owner, name, what)): Path<(String, String, String)>, headers: HeaderMap, Query(page): Query<Page>) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let found = visible(&github, &caller, &(owner, name))?;
+    let refs = crate::git::refs(&github.world.git_dir("github", found.id));
+    if refs.is_empty() {
+        return Err(Refusal::new(409, "Git Repository is empty."));
+    }
+    let prefix = format!("refs/{what}");
+    let refs = refs.iter().filter(|(name, _)| name.starts_with(&prefix));
+    let refs = refs.map(|(name, id)| json!({"ref": name, "object": {"type": "commit", "sha": id}}));
+    Ok(paged(&github, &format!("/repos/{}/git/matching-refs/{what}", found.full_name()), &page, refs.collect()))
+}
+
+async fn issues(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap) -> Answer {
+    let caller = authenticate(&github.world, &headers)?;
+    let found = visible(&github, &caller, &name)?;
+    Ok(Json(found.issues.iter().map(|issue| json!({"number": issue.number, "title": issue.title})).collect::<Vec<_>>()).into_response())
+}
+
+/// Everything else: git over HTTP. A push asks for the scope `repo`, and an archived repository refuses it.
+async fn git(State(github): State<GitHub>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let Some((full_name, rest)) = path.trim_start_matches('/').split_once(".git/") else {
+        return Refusal::not_found().into_response();
+    };
+    let Some((owner, name)) = full_name.split_once('/') else { return Refusal::not_found().into_response() };
+    let caller = basic(&github.world, &head.headers, &ROLES);
+    let Some(found) = github.world.state().github.find(owner, name).cloned() else {
+        return if caller.is_some() { Refusal::not_found().into_response() } else { login_wanted("GitHub") };
+    };
+    let query = head.uri.query().unwrap_or_default();
+    let writes = rest == "git-receive-pack" || query.contains("git-receive-pack");
+    let user = caller.as_ref().map(|caller| caller.user.clone()).unwrap_or_default();
+    let may = caller.as_ref().is_some_and(|caller| owns(&caller.user, &found) && caller.has("repo"));
+    if writes && found.archived {
+        return Refusal::new(403, "This repository was archived so it is read-only.").into_response();
+    }
+    if !may && caller.is_some() && writes {
+        return (StatusCode::FORBIDDEN, format!("Permission to {} denied to {user}.", found.full_name())).into_response();
+    }
+    if !may && (found.private || writes) {
+        return if caller.is_some() { Refusal::not_found().into_response() } else { login_wanted("GitHub") };
+    }
+    let dir = github.world.git_dir("github", found.id);
+    let response = crate::git::serve(&dir, rest, &head.method, query, &head.headers, Body::new(body), &user).await;
+    if rest == "git-receive-pack" {
+        adopt_first_branch(&dir);
+    }
+    response
+}
+
+/// The first pushed branch becomes the default one.
+fn adopt_first_branch(dir: &std::path::Path) {
+    let refs = crate::git::refs(dir);
+    let heads: Vec<&str> = refs.keys().filter_map(|name| name.strip_prefix("refs/heads/")).collect();
+    if let Some(first) = heads.first().filter(|_| !heads.contains(&crate::git::head(dir).as_str())) {
+        // Without it HEAD stays dangling, as it was.
+        drop(crate::git::set_head(dir, first));
+    }
+}

@@ -1,0 +1,85 @@
+//! The world that all stand-ins share: users, tokens, repositories, namespaces, faults, the request log.
+
+mod cluster;
+mod forge;
+mod seed;
+mod tokens;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+pub(crate) use cluster::Cluster;
+pub(crate) use forge::{Forge, Issue, Mirror, Repository};
+pub(crate) use tokens::{Credential, Role};
+
+use crate::faults::Faults;
+
+/// The shared world. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct World {
+    state: Arc<Mutex<State>>,
+    dir: Arc<PathBuf>,
+    pub(crate) latency: Duration,
+}
+
+pub(crate) struct State {
+    pub(crate) tokens: Vec<Credential>,
+    pub(crate) organisations: Vec<String>,
+    pub(crate) gitea: Forge,
+    pub(crate) github: Forge,
+    pub(crate) cluster: Cluster,
+    pub(crate) faults: Faults,
+    pub(crate) log: Vec<Logged>,
+}
+
+/// A request as the log keeps it; never with its headers or body.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Logged {
+    pub(crate) system: &'static str,
+    pub(crate) operation: String,
+    pub(crate) path: String,
+    /// 0 while it is under way, or when the connection broke.
+    pub(crate) status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<Value>,
+}
+
+impl World {
+    pub(crate) fn new(dir: &Path, latency: Duration, tokens: Vec<Credential>) -> Self {
+        let state = State {
+            tokens,
+            organisations: vec!["acme-org".into()],
+            gitea: Forge::default(),
+            github: Forge::default(),
+            cluster: Cluster::default(),
+            faults: Faults::default(),
+            log: Vec::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)), dir: Arc::new(dir.to_owned()), latency }
+    }
+
+    /// The state; never held over an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the bare repository of a forge's repository stands.
+    pub(crate) fn git_dir(&self, forge: &str, id: u64) -> PathBuf {
+        self.dir.join(forge).join(format!("{id}.git"))
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// The time as the real systems write it: whole seconds, cut off.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
+}
