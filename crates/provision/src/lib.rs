@@ -1,1 +1,23 @@
-//! stub
+//! What forgeline does with the step engine: the kinds of steps, the catalogue of workflows, ownership, and the use-cases.
+//!
+//! A step here knows one artifact: what exists afterwards, how it is known as ours, what undoing it removes. Everything
+//! about crashes, retries and order is the engine's.
+
+mod actor;
+mod catalogue;
+mod ownership;
+mod provisioner;
+mod refusal;
+mod steps;
+mod upstreams;
+mod view;
+
+pub use actor::{Actor, AuditSink, Destruction, LogAudit};
+pub use catalogue::{Catalogue, CatalogueError};
+pub use provisioner::{Call, Provisioner, Setup, Started};
+pub use steps::registry;
+pub use upstreams::{MirrorCredentials, Timings, Upstreams};
+pub use view::{
+    Access, Artifacts, ErrorView, RepositoryArtifact, IssueArtifact, LeftBehind, MirrorArtifact, NamespaceArtifact, ProjectList,
+    ProjectRow, RunView, StepView,
+};

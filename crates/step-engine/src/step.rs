@@ -247,10 +247,8 @@ pub struct StepCx {
     pub adopt: bool,
     /// Earlier runs for the same subject, newest first.
     pub earlier: Arc<Vec<Earlier>>,
-    /// What this step journaled with [`StepCx::record_fact`] in this run so far.
-    pub facts: BTreeMap<String, Value>,
-    /// What all steps of this run journaled so far, by the fact's name.
-    pub run_facts: BTreeMap<String, Value>,
+    pub(crate) facts: BTreeMap<String, Value>,
+    pub(crate) run_facts: BTreeMap<String, Value>,
     /// Set when the run is being cancelled or the process stops: start no further request.
     pub cancelled: CancellationToken,
     pub(crate) journal: Arc<dyn Journal>,
@@ -267,6 +265,21 @@ impl StepCx {
     /// The journal refused; do not act.
     pub async fn record_fact(&self, name: &str, value: Value) -> Result<(), StepError> {
         self.record(Record::Fact { step: self.step.clone(), name: name.to_owned(), value }).await
+    }
+
+    /// What this step journaled under this name in this run. `None`: nothing.
+    pub fn fact(&self, name: &str) -> Option<Value> {
+        let aside = self.aside.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let fresh = aside.iter().rev().find_map(|record| match record {
+            Record::Fact { name: known, value, .. } if known == name => Some(value.clone()),
+            _ => None,
+        });
+        fresh.or_else(|| self.facts.get(name).cloned())
+    }
+
+    /// What any step of this run had journaled under this name when this operation began. `None`: nothing.
+    pub fn run_fact(&self, name: &str) -> Option<&Value> {
+        self.run_facts.get(name)
     }
 
     /// Sets the sticky mark: a mutation of this step had an outcome that nobody knows.

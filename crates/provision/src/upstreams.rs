@@ -1,0 +1,74 @@
+//! The clients that steps use, and how long each upstream takes to settle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forgeline_gitea::Gitea;
+use forgeline_github::GitHub;
+use forgeline_kubernetes::Kubernetes;
+use forgeline_step_engine::{StepCx, Timing};
+use forgeline_upstream::TokenHandle;
+
+use crate::actor::{Audit, Destruction};
+
+/// What Gitea is given to push with.
+#[derive(Clone, Debug)]
+pub struct MirrorCredentials {
+    /// The user name beside the token.
+    pub username: String,
+    /// Its own token: contents write, plus workflow. Gitea keeps it in clear text.
+    pub token: TokenHandle,
+}
+
+/// The settle and re-check times of every upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Timings {
+    /// Gitea, and its gitea-mcp server.
+    pub gitea: Timing,
+    /// GitHub.
+    pub github: Timing,
+    /// The cluster.
+    pub kubernetes: Timing,
+    /// How long to wait until a deleted namespace is gone.
+    pub namespace_patience: Duration,
+}
+
+impl Default for Timings {
+    /// Settle times outlive the longest call (15 s); re-checks are due after 60 s, 120 s and 30 s.
+    fn default() -> Self {
+        let timing = |recheck| Timing { settle: Duration::from_secs(20), recheck: Duration::from_secs(recheck) };
+        Self { gitea: timing(60), github: timing(120), kubernetes: timing(30), namespace_patience: Duration::from_secs(60) }
+    }
+}
+
+impl Timings {
+    /// Times for stand-ins on the same machine, which answer at once and read what they wrote.
+    pub fn sandbox() -> Self {
+        let timing = Timing { settle: Duration::from_millis(250), recheck: Duration::from_secs(1) };
+        Self { gitea: timing, github: timing, kubernetes: timing, namespace_patience: Duration::from_secs(2) }
+    }
+}
+
+/// Everything that steps need.
+#[derive(Clone)]
+pub struct Upstreams {
+    /// Gitea, over gitea-mcp and REST.
+    pub gitea: Gitea,
+    /// GitHub.
+    pub github: GitHub,
+    /// The cluster.
+    pub kubernetes: Kubernetes,
+    /// What Gitea pushes with.
+    pub mirror: MirrorCredentials,
+    /// How long each takes to settle.
+    pub timings: Timings,
+    /// Where destructive calls are announced.
+    pub audit: Arc<dyn crate::actor::AuditSink>,
+}
+
+impl Upstreams {
+    pub(crate) fn announce(&self, cx: &StepCx, resource: &str) {
+        let audit: &Audit = &self.audit;
+        audit.destruction(&Destruction { actor: &cx.caller, run_id: cx.run_id.as_str(), resource });
+    }
+}

@@ -1,0 +1,328 @@
+//! What the outside sees of a run: the RunView of the contract, the same over MCP and in the CLI.
+
+use forgeline_step_engine::{Cause, Origin, RunState, Snapshot, StepError, StepSnapshot, StepState};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A run, its artifacts, and what to do if it went wrong.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// `None`: refused before any run.
+    pub run_id: Option<String>,
+    /// The workflow's name.
+    pub workflow: Option<String>,
+    /// The project's name.
+    pub project: Option<String>,
+    /// Where it stands.
+    pub state: Option<RunState>,
+    /// Why it left its forward path.
+    pub cause: Option<Cause>,
+    /// `live` or `sandbox`.
+    pub environment: String,
+    /// The call joined a run that was under way.
+    pub joined: bool,
+    /// What exists, or existed until it was undone.
+    pub artifacts: Artifacts,
+    /// In the order of the workflow.
+    pub steps: Vec<StepView>,
+    /// Sentences for people.
+    pub warnings: Vec<String>,
+    /// What could not be undone, with the command that would do it.
+    pub left_behind: Vec<LeftBehind>,
+    /// Why it failed or was refused.
+    pub error: Option<ErrorView>,
+    /// A credential minted for the caller; always null for now.
+    pub access: Option<Access>,
+    /// What would be done; always null for now.
+    pub plan: Option<Value>,
+}
+
+/// The five artifacts of a project.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Artifacts {
+    /// The repository in Gitea.
+    pub gitea_repository: Option<RepositoryArtifact>,
+    /// The repository on GitHub.
+    pub github_repository: Option<RepositoryArtifact>,
+    /// The push mirror.
+    pub mirror: Option<MirrorArtifact>,
+    /// The namespace.
+    pub infra_namespace: Option<NamespaceArtifact>,
+    /// The first issue.
+    pub issue: Option<IssueArtifact>,
+}
+
+/// A repository on a forge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RepositoryArtifact {
+    /// For people.
+    pub url: String,
+    /// For `git clone`.
+    pub clone_url: String,
+    /// The forge's number for it.
+    pub id: u64,
+    /// Who made it.
+    pub origin: Origin,
+}
+
+/// A push mirror.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MirrorArtifact {
+    /// Where it pushes to.
+    pub remote: String,
+    /// The refs of both sides were equal.
+    pub verified: bool,
+    /// How many branches and tags.
+    pub refs: u64,
+    /// The commit of the default branch.
+    pub head: Option<String>,
+    /// Who added it.
+    pub origin: Origin,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NamespaceArtifact {
+    /// `kubernetes`.
+    pub mode: String,
+    /// Its name.
+    pub name: String,
+    /// The cluster's name for it.
+    pub uid: String,
+    /// What stands in it, as `Kind/name`.
+    pub objects: Vec<String>,
+    /// Who made it.
+    pub origin: Origin,
+}
+
+/// An issue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IssueArtifact {
+    /// Its number.
+    pub number: u64,
+    /// For people.
+    pub url: String,
+    /// Who opened it.
+    pub origin: Origin,
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Its id in the workflow.
+    pub id: String,
+    /// What it does.
+    pub kind: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// Tries of its last operation.
+    pub attempts: u32,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Something that was left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// For example `github_repository`.
+    pub artifact: String,
+    /// Why it was left.
+    pub why: String,
+    /// The command that would remove it; empty when there is none.
+    pub command: String,
+}
+
+/// Why a run failed, or why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// Stable and dotted.
+    pub code: String,
+    /// The step that failed. `None`: none was begun.
+    pub step: Option<String>,
+    /// What failed, with names and values.
+    pub message: String,
+    /// The same call may succeed later without anybody acting.
+    pub retryable: bool,
+    /// When to call again, in milliseconds. `None`: not said.
+    pub retry_after_ms: Option<u64>,
+    /// What to do next.
+    pub remedy: Option<String>,
+}
+
+/// A credential minted for the caller, shown once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Access {
+    /// The bearer.
+    pub token: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// Until when.
+    pub expires_at: String,
+}
+
+/// A page of projects.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProjectList {
+    /// Stuck ones first, then the newest.
+    pub projects: Vec<ProjectRow>,
+    /// Give it as `cursor` for the next page. `None`: this is the last.
+    pub next_cursor: Option<String>,
+    /// Why there is no list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorView>,
+}
+
+/// A project by its newest run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectRow {
+    /// Its name.
+    pub project: String,
+    /// Where its newest run stands.
+    pub state: RunState,
+    /// That run.
+    pub run_id: String,
+    /// When that run last changed (RFC 3339).
+    pub updated_at: String,
+    /// When a throwaway ends. `None`: it is not one.
+    pub expires_at: Option<String>,
+    /// The Gitea repository. `None`: not made, or undone.
+    pub url: Option<String>,
+}
+
+impl RunView {
+    /// A refusal before any run.
+    pub fn refused(environment: &str, project: Option<&str>, error: ErrorView) -> Self {
+        Self { environment: environment.to_owned(), project: project.map(str::to_owned), error: Some(error), ..Self::default() }
+    }
+
+    /// A run as it stands.
+    pub(crate) fn of(snapshot: &Snapshot, environment: &str, joined: bool) -> Self {
+        let run = &snapshot.run;
+        let left_behind = left_behind(snapshot);
+        let warnings = match run.recheck_due {
+            Some(due) => vec![format!("an ambiguous request is being waited out until {due:.0}; until then other calls for this project answer project.settling")],
+            None => Vec::new(),
+        };
+        Self {
+            run_id: Some(run.run_id.to_string()),
+            workflow: Some(run.workflow.name.clone()),
+            project: Some(run.subject.clone()),
+            state: Some(run.state),
+            cause: run.cause,
+            environment: environment.to_owned(),
+            joined,
+            artifacts: Artifacts::of(snapshot),
+            steps: snapshot.steps.iter().map(StepView::of).collect(),
+            warnings,
+            error: error(snapshot, &left_behind),
+            left_behind,
+            access: None,
+            plan: None,
+        }
+    }
+}
+
+fn error(snapshot: &Snapshot, left_behind: &[LeftBehind]) -> Option<ErrorView> {
+    if snapshot.run.state == RunState::Succeeded {
+        return None;
+    }
+    let (step, error) = snapshot.error.as_ref()?;
+    let mut view = ErrorView::of(error, Some(step));
+    if let Some(first) = left_behind.first().filter(|left| snapshot.run.state == RunState::Stuck && !left.command.is_empty()) {
+        view.remedy = Some(format!("remove what is left (`{}`), then `forgeline resume {} --retry-undo`", first.command, snapshot.run.run_id));
+    }
+    Some(view)
+}
+
+impl ErrorView {
+    /// An error of a step.
+    pub fn of(error: &StepError, step: Option<&str>) -> Self {
+        Self {
+            code: error.code.clone(),
+            step: step.map(str::to_owned),
+            message: error.message.clone(),
+            retryable: error.retryable,
+            retry_after_ms: error.retry_after_ms,
+            remedy: error.remedy.clone(),
+        }
+    }
+
+    /// An error of no step.
+    pub fn new(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            step: None,
+            message: message.into(),
+            retryable: false,
+            retry_after_ms: None,
+            remedy: Some(remedy.into()),
+        }
+    }
+}
+
+impl StepView {
+    fn of(step: &StepSnapshot) -> Self {
+        Self {
+            id: step.id.clone(),
+            kind: step.kind.clone(),
+            state: step.state,
+            attempts: step.attempts,
+            duration_ms: step.duration_ms,
+        }
+    }
+}
+
+fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
+    let state = snapshot.run.state;
+    let kept = matches!(state, RunState::Failed | RunState::Abandoned);
+    let left = |step: &StepSnapshot| match step.state {
+        StepState::Stuck => true,
+        StepState::Applied => kept || state == RunState::Stuck,
+        StepState::Failed | StepState::Started => kept && step.error.as_ref().is_some_and(|error| error.effect == forgeline_step_engine::Effect::Left),
+        _ => false,
+    };
+    let steps = snapshot.steps.iter().filter(|step| left(step) && !step.kind.ends_with(".describe"));
+    steps
+        .map(|step| {
+            let waits = || "its undo waits for another step's".to_owned();
+            LeftBehind {
+                artifact: name(step),
+                why: match &step.error {
+                    Some(error) => error.message.clone(),
+                    None if kept => "kept on request".to_owned(),
+                    None => waits(),
+                },
+                command: step.error.as_ref().and_then(|error| error.command.clone()).unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+fn name(step: &StepSnapshot) -> String {
+    let output = step.output.as_ref();
+    let named = output.and_then(|output| output["full_name"].as_str().or_else(|| output["name"].as_str()));
+    match named {
+        Some(name) => format!("{} {name}", step.id),
+        None => step.id.clone(),
+    }
+}
+
+impl Artifacts {
+    fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            gitea_repository: artifact(snapshot, "gitea.repository"),
+            github_repository: artifact(snapshot, "github.repository"),
+            mirror: artifact(snapshot, "gitea.push_mirror"),
+            infra_namespace: artifact(snapshot, "infra.namespace"),
+            issue: artifact(snapshot, "gitea.issue"),
+        }
+    }
+}
+
+/// The output of the step of this kind, while its artifact is there.
+fn artifact<T: serde::de::DeserializeOwned>(snapshot: &Snapshot, kind: &str) -> Option<T> {
+    let step = snapshot.steps.iter().find(|step| step.kind == kind)?;
+    let there = !matches!(step.state, StepState::Compensated | StepState::Skipped);
+    let output = step.output.as_ref().filter(|_| there)?;
+    serde_json::from_value(output.clone()).ok()
+}
