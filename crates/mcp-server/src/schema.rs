@@ -1,0 +1,103 @@
+//! Output schemas of the tools (JSON Schema 2020-12). They fit failures too: clients check those as well.
+
+use rmcp::model::JsonObject;
+use serde_json::{Value, json};
+
+/// The fields of a schema that is an object.
+pub(crate) fn object(value: Value) -> JsonObject {
+    match value {
+        Value::Object(fields) => fields,
+        _ => JsonObject::new(),
+    }
+}
+
+fn or_null(schema: Value) -> Value {
+    json!({"anyOf": [schema, {"type": "null"}]})
+}
+
+fn text_or_null() -> Value {
+    json!({"type": ["string", "null"]})
+}
+
+fn error() -> Value {
+    or_null(json!({
+        "type": "object",
+        "properties": {
+            "code": {"type": "string", "description": "Stable and dotted, for example project.not_ours."},
+            "step": text_or_null(),
+            "message": {"type": "string"},
+            "retryable": {"type": "boolean"},
+            "retry_after_ms": {"type": ["integer", "null"]},
+            "remedy": {"type": ["string", "null"], "description": "What to do next."},
+        },
+        "required": ["code", "step", "message", "retryable", "retry_after_ms", "remedy"],
+    }))
+}
+
+fn state() -> Value {
+    json!({"type": "string", "enum": ["planned", "running", "interrupted", "succeeded", "compensating", "compensated", "failed", "stuck", "abandoned"]})
+}
+
+fn artifact(fields: &[(&str, Value)]) -> Value {
+    let mut properties = JsonObject::new();
+    for (name, schema) in fields {
+        properties.insert((*name).to_owned(), schema.clone());
+    }
+    properties.insert("origin".into(), json!({"type": "string", "enum": ["created", "existing", "adopted"]}));
+    or_null(json!({"type": "object", "properties": properties, "required": ["origin"]}))
+}
+
+/// The RunView.
+pub(crate) fn run_view() -> Value {
+    let text = || json!({"type": "string"});
+    let number = || json!({"type": "integer"});
+    let repository = || artifact(&[("url", text()), ("clone_url", text()), ("id", number())]);
+    json!({
+        "type": "object",
+        "properties": {
+            "run_id": text_or_null(),
+            "workflow": text_or_null(),
+            "project": text_or_null(),
+            "state": or_null(state()),
+            "cause": or_null(json!({"type": "string", "enum": ["failure", "cancel"]})),
+            "environment": {"type": "string", "enum": ["live", "sandbox"]},
+            "joined": {"type": "boolean", "description": "The call joined a run that was under way."},
+            "artifacts": {"type": "object", "properties": {
+                "gitea_repository": repository(),
+                "github_repository": repository(),
+                "mirror": artifact(&[("remote", text()), ("verified", json!({"type": "boolean"})), ("refs", number()), ("head", text_or_null())]),
+                "infra_namespace": artifact(&[("mode", text()), ("name", text()), ("uid", text()), ("objects", json!({"type": "array", "items": text()}))]),
+                "issue": artifact(&[("number", number()), ("url", text())]),
+            }},
+            "steps": {"type": "array", "items": {"type": "object", "properties": {
+                "id": text(), "kind": text(),
+                "state": {"type": "string", "enum": ["pending", "started", "applied", "existing", "adopted", "failed", "compensating", "compensated", "stuck", "skipped"]},
+                "attempts": number(), "duration_ms": number(),
+            }, "required": ["id", "kind", "state", "attempts", "duration_ms"]}},
+            "warnings": {"type": "array", "items": text()},
+            "left_behind": {"type": "array", "items": {"type": "object", "properties": {
+                "artifact": text(), "why": text(), "command": text(),
+            }, "required": ["artifact", "why", "command"]}},
+            "error": error(),
+            "access": {"type": ["object", "null"]},
+            "plan": {"type": ["object", "null"]},
+        },
+        "required": ["run_id", "workflow", "project", "state", "cause", "environment", "joined", "artifacts", "steps", "warnings", "left_behind", "error", "access", "plan"],
+    })
+}
+
+/// The list of projects.
+pub(crate) fn project_list() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "projects": {"type": "array", "items": {"type": "object", "properties": {
+                "project": {"type": "string"}, "state": state(), "run_id": {"type": "string"},
+                "updated_at": {"type": "string"}, "expires_at": text_or_null(), "url": text_or_null(),
+            }, "required": ["project", "state", "run_id", "updated_at", "expires_at", "url"]}},
+            "next_cursor": text_or_null(),
+            "error": error(),
+        },
+        "required": ["projects", "next_cursor"],
+    })
+}

@@ -1,0 +1,98 @@
+//! The tools: their schemas, and what a call does.
+
+mod arguments;
+mod runs;
+mod workflow;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forgeline_provision::{Actor, Provisioner, RunView};
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::service::RequestContext;
+use rmcp::RoleServer;
+use serde_json::Value;
+
+use crate::handler::Server;
+use crate::schema;
+
+/// The wait of a call that does not say one.
+const WAIT: Duration = Duration::from_secs(40);
+
+/// What a tool answers.
+pub(crate) struct Answer {
+    /// The structured content; fits the tool's output schema, also on failure.
+    pub(crate) value: Value,
+    /// One or two sentences for the model and its user.
+    pub(crate) text: String,
+    /// A domain failure.
+    pub(crate) failed: bool,
+}
+
+impl Answer {
+    fn of_run(view: &RunView) -> Self {
+        Self { value: serde_json::to_value(view).unwrap_or_default(), text: sentence(view), failed: view.error.is_some() }
+    }
+}
+
+/// All tools, workflows first.
+pub(crate) fn all(provisioner: &Provisioner) -> Vec<Tool> {
+    let mut tools: Vec<Tool> = provisioner.catalogue().all().iter().map(workflow::tool).collect();
+    tools.extend(runs::tools());
+    tools
+}
+
+/// Calls a tool that exists.
+pub(crate) async fn call(server: &Server, name: &str, arguments: JsonObject, actor: &Actor, context: &RequestContext<RoleServer>) -> Answer {
+    match name {
+        "project_status" => runs::status(server, arguments, context).await,
+        "project_list" => runs::list(server, arguments).await,
+        "run_resume" => runs::resume(server, arguments, actor, context).await,
+        "run_cancel" => runs::cancel(server, arguments, actor, context).await,
+        workflow => workflow::call(server, workflow, arguments, actor, context).await,
+    }
+}
+
+/// How a tool behaves, said honestly.
+#[derive(Clone, Copy)]
+struct Nature {
+    read_only: bool,
+    destructive: bool,
+    idempotent: bool,
+}
+
+fn tool(name: String, title: &str, description: String, input: Value, output: Value, nature: Nature) -> Tool {
+    let annotations = ToolAnnotations::with_title(title)
+        .read_only(nature.read_only)
+        .destructive(nature.destructive)
+        .idempotent(nature.idempotent)
+        .open_world(!nature.read_only);
+    Tool::new(name, description, schema::object(input))
+        .with_title(title)
+        .with_raw_output_schema(Arc::new(schema::object(output)))
+        .with_annotations(annotations)
+}
+
+/// A run in a sentence.
+fn sentence(view: &RunView) -> String {
+    let project = view.project.as_deref().unwrap_or("the project");
+    let state = view.state.map_or("not started", |state| state.as_str());
+    let mut text = format!("{project}: {state}");
+    if let Some(run) = &view.run_id {
+        text.push_str(&format!(" (run {run}, {})", view.environment));
+    }
+    if let Some(error) = &view.error {
+        text.push_str(&format!(". {}: {}", error.code, error.message));
+        if let Some(remedy) = &error.remedy {
+            text.push_str(&format!(". What to do: {remedy}"));
+        }
+    }
+    if !view.left_behind.is_empty() {
+        let left: Vec<String> = view.left_behind.iter().map(|left| format!("{} ({})", left.artifact, left.command)).collect();
+        text.push_str(&format!(". Left behind: {}", left.join(", ")));
+    }
+    if view.state.is_some_and(|state| state.is_live()) {
+        text.push_str(". Call project_status with this run_id and wait_seconds to follow it");
+    }
+    text
+}

@@ -1,0 +1,81 @@
+//! A workflow as a tool: its inputs, and what every run takes besides.
+
+use forgeline_provision::{Actor, Call, ErrorView, RunView, Started};
+use forgeline_step_engine::journal::RunOptions;
+use forgeline_step_engine::{OnFailure, Workflow};
+use rmcp::RoleServer;
+use rmcp::model::{JsonObject, Tool};
+use rmcp::service::RequestContext;
+use serde_json::{Value, json};
+
+use super::{Answer, Nature, WAIT, arguments};
+use crate::handler::Server;
+use crate::{progress, schema};
+
+fn input(workflow: &Workflow) -> Value {
+    let mut properties = serde_json::Map::new();
+    let mut required = Vec::new();
+    for input in &workflow.inputs {
+        properties.insert(input.name.clone(), input.schema());
+        if input.required {
+            required.push(input.name.clone());
+        }
+    }
+    properties.insert(
+        "adopt".into(),
+        json!({"type": "boolean", "default": false, "description": "Use what exists and is not this project's: it is recorded as adopted and never undone. On GitHub only an empty repository can be adopted."}),
+    );
+    properties.insert(
+        "on_failure".into(),
+        json!({"type": "string", "enum": ["compensate", "keep"], "default": "compensate", "description": "After a failure, undo what this run made, or keep it."}),
+    );
+    properties.insert(
+        "wait_seconds".into(),
+        json!({"type": "integer", "minimum": 0, "maximum": 300, "default": 40, "description": "How long the call waits; the run goes on after it."}),
+    );
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+pub(super) fn tool(workflow: &Workflow) -> Tool {
+    let title = workflow.name.replace('_', " ");
+    let nature = Nature { read_only: false, destructive: false, idempotent: true };
+    super::tool(workflow.name.clone(), &title, workflow.description.clone(), input(workflow), schema::run_view(), nature)
+}
+
+pub(super) async fn call(server: &Server, workflow: &str, mut given: JsonObject, actor: &Actor, context: &RequestContext<RoleServer>) -> Answer {
+    let provisioner = server.provisioner();
+    let project = given.get("name").and_then(Value::as_str).map(str::to_owned);
+    let refused = |error: ErrorView| Answer::of_run(&RunView::refused(provisioner.environment(), project.as_deref(), error));
+    let wait = match arguments::wait(&given) {
+        Ok(wait) => wait.unwrap_or(WAIT),
+        Err(error) => return refused(error),
+    };
+    let options = match options(&mut given) {
+        Ok(options) => options,
+        Err(error) => return refused(error),
+    };
+    let call = Call { workflow: workflow.to_owned(), inputs: given, options };
+    let started: Started = match provisioner.start(&call, actor).await {
+        Ok(started) => started,
+        Err(view) => return Answer::of_run(&view),
+    };
+    let waiting = provisioner.wait(&started, Some(wait));
+    Answer::of_run(&progress::told(provisioner.engine(), &started.run_id, context, waiting).await)
+}
+
+/// Takes what is not an input of the workflow out of the arguments.
+fn options(given: &mut JsonObject) -> Result<RunOptions, ErrorView> {
+    given.remove("wait_seconds");
+    let adopt = match given.remove("adopt") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(adopt)) => adopt,
+        Some(other) => return Err(arguments::bad(format!("`adopt` must be true or false, not {other}"))),
+    };
+    let on_failure = match given.remove("on_failure") {
+        None | Some(Value::Null) => OnFailure::Compensate,
+        Some(word) if word == "compensate" => OnFailure::Compensate,
+        Some(word) if word == "keep" => OnFailure::Keep,
+        Some(other) => return Err(arguments::bad(format!("`on_failure` must be compensate or keep, not {other}"))),
+    };
+    Ok(RunOptions { adopt, on_failure })
+}
