@@ -47,6 +47,11 @@ impl Catalogue {
         if problems.is_empty() { Ok(Self { workflows }) } else { Err(CatalogueError { problems }) }
     }
 
+    /// No workflows: for commands that only look.
+    pub fn none() -> Self {
+        Self { workflows: Vec::new() }
+    }
+
     /// The workflow of this name.
     pub fn get(&self, name: &str) -> Option<&Workflow> {
         self.workflows.iter().find(|workflow| workflow.name == name)

@@ -7,6 +7,7 @@ pub mod admission;
 mod lock;
 pub mod memory;
 pub mod sqlite;
+pub mod unavailable;
 
 use std::path::PathBuf;
 

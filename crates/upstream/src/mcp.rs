@@ -81,11 +81,12 @@ impl McpClient {
     /// # Errors
     /// The server cannot be reached or refuses the token.
     pub async fn tools(&self) -> Result<Arc<BTreeSet<String>>, Error> {
+        // A new connection forgets the tools, so it comes first.
+        let connection = self.connection("list tools").await?;
         let mut tools = self.inner.tools.lock().await;
         if let Some(tools) = &*tools {
             return Ok(Arc::clone(tools));
         }
-        let connection = self.connection("list tools").await?;
         let listed = tokio::time::timeout(START, connection.list_all_tools()).await;
         let listed = listed.map_err(|_| self.late("list tools", START))?;
         let listed = listed.map_err(|error| self.service_error("list tools", &error))?;

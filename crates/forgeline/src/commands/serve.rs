@@ -1,0 +1,219 @@
+//! `forgeline serve`: MCP over HTTP or stdio.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forgeline_auth::{Caller, Gate, StaticToken};
+use forgeline_mcp_server::http::{Reach, Readiness};
+use forgeline_mcp_server::{Server, http, stdio};
+use forgeline_provision::Provisioner;
+use forgeline_sandbox::{Options, Sandbox};
+use forgeline_step_engine::journal::JournalError;
+use forgeline_upstream::{Origin, Token};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Signals, no_signals, refuse};
+use crate::cli::Serve;
+use crate::env::Env;
+use crate::{config, exit, output, wire};
+
+pub(super) async fn run(env: &Env, args: Serve) -> u8 {
+    if !args.sandbox {
+        return with(env, &args, None).await;
+    }
+    let options = Options { latency: args.latency.unwrap_or_default(), first_port: None };
+    let sandbox = match Sandbox::start(&options).await {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            output::complain(&error.to_string(), None, Some("install git and make the temporary directory writable"));
+            return exit::UNEXPECTED;
+        }
+    };
+    let env = Env::of_sandbox(sandbox.exports(), &sandbox.data_dir(), env);
+    with(&env, &args, Some(&sandbox)).await
+}
+
+async fn with(env: &Env, args: &Serve, sandbox: Option<&Sandbox>) -> u8 {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return no_signals(&error),
+    };
+    if args.stdio { over_stdio(env, signals).await } else { over_http(env, args, sandbox, signals).await }
+}
+
+async fn over_stdio(env: &Env, mut signals: Signals) -> u8 {
+    let (provisioner, broken) = match wire::server(env).await {
+        Ok(connected) => connected,
+        Err(error) => return refuse(&error),
+    };
+    resume(&provisioner, broken.as_ref()).await;
+    let server = Server::new(provisioner.clone()).for_local(Caller::admin(format!("local:{}", env.user())));
+    let stop = CancellationToken::new();
+    let served = tokio::select! {
+        served = stdio::serve(server, stop.clone()) => served,
+        () = signals.next() => Ok(()),
+    };
+    provisioner.engine().stop().await;
+    match served {
+        Ok(()) => exit::OK,
+        Err(why) => {
+            output::complain("the MCP session ended unexpectedly", Some(&why), None);
+            exit::UNEXPECTED
+        }
+    }
+}
+
+/// Where to listen and who may come in.
+struct Door {
+    address: SocketAddr,
+    gate: Gate,
+    /// A bearer that was made for this process; shown once.
+    made: Option<String>,
+}
+
+fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
+    let text = args.listen.as_deref().or_else(|| env.filled("FORGELINE_LISTEN")).unwrap_or("127.0.0.1:3210");
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        output::complain(&format!("`{text}` is no address to listen on"), None, Some("write it like 127.0.0.1:3210"));
+        return Err(exit::USAGE);
+    };
+    match config::static_token(env) {
+        Ok(Some(token)) => Ok(Door { address, gate: Gate::new(vec![token]), made: None }),
+        Ok(None) if address.ip().is_loopback() => {
+            let made = bearer().map_err(|why| {
+                output::complain("no bearer can be made for this process", Some(&why), Some("set FORGELINE_STATIC_TOKEN"));
+                exit::UNEXPECTED
+            })?;
+            let token = Token::new(&made, Origin::Own("bearer".into()));
+            let token = token.and_then(|token| StaticToken::new(&token, Caller::admin("svc:loopback")));
+            token.map(|token| Door { address, gate: Gate::new(vec![token]), made: Some(made) }).map_err(|_| exit::UNEXPECTED)
+        }
+        Ok(None) => {
+            let problem = format!("environment variable FORGELINE_STATIC_TOKEN is not set, and {address} can be reached from elsewhere");
+            output::complain(&problem, None, Some("set FORGELINE_STATIC_TOKEN (at least 32 bytes, `openssl rand -hex 32`), or listen on 127.0.0.1"));
+            Err(exit::CONFIGURATION)
+        }
+        Err(problem) => {
+            output::complain_of(&[problem]);
+            Err(exit::CONFIGURATION)
+        }
+    }
+}
+
+/// 32 random bytes in hexadecimal.
+fn bearer() -> Result<String, String> {
+    let mut bytes = [0_u8; 32];
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.secure_random.fill(&mut bytes).map_err(|_| "the system gives no random bytes".to_owned())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signals: Signals) -> u8 {
+    let door = match door(env, args) {
+        Ok(door) => door,
+        Err(code) => return code,
+    };
+    let (provisioner, broken) = match wire::server(env).await {
+        Ok(connected) => connected,
+        Err(error) => return refuse(&error),
+    };
+    let listener = match TcpListener::bind(door.address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            output::complain(&format!("cannot listen on {}", door.address), Some(&error.to_string()), Some("choose another --listen address, or stop what listens there"));
+            return exit::CONFIGURATION;
+        }
+    };
+    let address = listener.local_addr().unwrap_or(door.address);
+    let resumed = resume(&provisioner, broken.as_ref()).await;
+    greet(address, &door, sandbox, broken.as_ref(), resumed);
+
+    let trouble: Arc<Mutex<Option<String>>> = Arc::new(Mutex::new(broken.map(|error| error.to_string())));
+    let readiness = readiness(&trouble);
+    let reach = Reach { allowed_hosts: env.list("FORGELINE_ALLOWED_HOSTS"), allowed_origins: env.list("FORGELINE_ALLOWED_ORIGINS") };
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn({
+        let server = Server::new(provisioner.clone());
+        let (gate, stop) = (door.gate.clone(), stop.clone());
+        async move { http::serve(listener, server, gate, &reach, readiness, stop).await }
+    });
+    let fenced = wait_for_end(&mut signals, &provisioner, &trouble).await;
+    output::say("stopping: running steps reach their journal point");
+    stop.cancel();
+    provisioner.engine().stop().await;
+    match serving.await {
+        Ok(Ok(())) if !fenced => exit::OK,
+        Ok(Ok(())) => exit::UNEXPECTED,
+        Ok(Err(error)) => {
+            output::complain("the HTTP server failed", Some(&error.to_string()), None);
+            exit::UNEXPECTED
+        }
+        Err(_) => exit::UNEXPECTED,
+    }
+}
+
+/// Until a signal (`false`) or until another process has taken the journal over (`true`). Any other trouble of the
+/// journal makes the server unready and leaves it up, so that people can ask it.
+async fn wait_for_end(signals: &mut Signals, provisioner: &Provisioner, trouble: &Mutex<Option<String>>) -> bool {
+    let halted = async {
+        let error = provisioner.engine().halted().await;
+        *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        output::complain(&error.to_string(), None, Some(&error.remedy()));
+        if error != JournalError::Fenced {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = signals.next() => false,
+        () = halted => true,
+    }
+}
+
+fn readiness(trouble: &Arc<Mutex<Option<String>>>) -> Readiness {
+    let trouble = Arc::clone(trouble);
+    Arc::new(move || match &*trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+        None => Ok(()),
+        Some(why) => Err(why.clone()),
+    })
+}
+
+async fn resume(provisioner: &Provisioner, broken: Option<&JournalError>) -> usize {
+    if broken.is_some() {
+        return 0;
+    }
+    match provisioner.engine().resume_all().await {
+        Ok(count) => count,
+        Err(error) => {
+            output::complain("runs could not be resumed", Some(&error.to_string()), None);
+            0
+        }
+    }
+}
+
+fn greet(address: SocketAddr, door: &Door, sandbox: Option<&Sandbox>, broken: Option<&JournalError>, resumed: usize) {
+    let url = format!("http://{address}/mcp");
+    let bearer = door.made.as_deref().unwrap_or("$FORGELINE_STATIC_TOKEN");
+    output::say(&format!("forgeline serves MCP at {url}"));
+    output::say(&format!("connect: claude mcp add --transport http forgeline {url} --header \"Authorization: Bearer {bearer}\""));
+    if door.made.is_some() {
+        output::say("         (this bearer was made for this process; set FORGELINE_STATIC_TOKEN to choose one)");
+    }
+    if let Some(sandbox) = sandbox {
+        let exports = sandbox.exports();
+        let value = |name: &str| exports.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str()).unwrap_or_default();
+        let with_login = |url: &str, token: &str| url.replacen("http://", &format!("http://acme:{token}@"), 1);
+        output::say("sandbox: a fresh world inside this process, gone at exit; clone from it with");
+        output::say(&format!("  git clone {}/acme/NAME.git", with_login(value("GITEA_URL"), value("GITEA_TOKEN"))));
+        output::say(&format!("  git clone {}/acme/NAME.git", with_login(value("GITHUB_API_URL"), value("GITHUB_PAT"))));
+        for (name, value) in sandbox.control_exports() {
+            output::say(&format!("  {name}={value}"));
+        }
+    }
+    if resumed > 0 {
+        output::say(&format!("resumed {resumed} run(s)"));
+    }
+    if let Some(error) = broken {
+        output::complain(&error.to_string(), None, Some(&error.remedy()));
+    }
+}

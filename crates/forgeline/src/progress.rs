@@ -1,0 +1,78 @@
+//! What a person sees while a run goes on: a spinner per step on a terminal, plain lines otherwise; always on stderr.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use forgeline_step_engine::{Record, RunEvent, RunId, Verb};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Shows a run until the events end; meant to be dropped when the run has settled.
+pub(crate) async fn show(mut events: Receiver<RunEvent>, run: RunId) {
+    let mut screen = Screen::new();
+    loop {
+        match events.recv().await {
+            Ok(event) if event.run_id == run => screen.show(&event.record),
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+struct Screen {
+    bars: Option<MultiProgress>,
+    steps: HashMap<String, ProgressBar>,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        Self { bars, steps: HashMap::new() }
+    }
+
+    fn show(&mut self, record: &Record) {
+        match record {
+            Record::Started { step, verb } => {
+                let doing = if *verb == Verb::Apply { "..." } else { "undoing ..." };
+                self.begin(step, doing);
+            }
+            Record::Done { step, verb, duration_ms, origin, .. } => {
+                let origin = origin.map(|origin| format!("{origin:?}").to_lowercase());
+                let done = if *verb == Verb::Apply { origin.unwrap_or_else(|| "done".into()) } else { "undone".into() };
+                self.end(step, "✔", &format!("{done} in {duration_ms} ms"));
+            }
+            Record::Failed { step, error, .. } => self.end(step, "✗", &error.message),
+            Record::Settling => crate::output::say("waiting until an ambiguous request has settled"),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, step: &str, doing: &str) {
+        let Some(bars) = &self.bars else {
+            crate::output::say(&format!("{step}: {doing}"));
+            return;
+        };
+        let bar = bars.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(step.to_owned());
+        bar.set_message(doing.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        self.steps.insert(step.to_owned(), bar);
+    }
+
+    fn end(&mut self, step: &str, sign: &str, how: &str) {
+        match self.steps.remove(step) {
+            Some(bar) => {
+                if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                    bar.set_style(style);
+                }
+                bar.finish_with_message(format!("{sign} {step}: {how}"));
+            }
+            None => crate::output::say(&format!("{sign} {step}: {how}")),
+        }
+    }
+}
