@@ -27,6 +27,9 @@ pub struct Caller {
 impl Caller {
     /// A caller who may do everything.
     pub fn admin(name: impl Into<String>) -> Self {
-        Self { name: name.into(), scopes: BTreeSet::from([Scope::Admin]) }
+        Self {
+            name: name.into(),
+            scopes: BTreeSet::from([Scope::Admin]),
+        }
     }
 }

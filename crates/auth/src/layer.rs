@@ -20,7 +20,9 @@ pub struct Gate {
 impl Gate {
     /// A gate for these bearers; without any it lets nobody in.
     pub fn new(tokens: Vec<StaticToken>) -> Self {
-        Self { tokens: Arc::new(tokens) }
+        Self {
+            tokens: Arc::new(tokens),
+        }
     }
 
     /// Whose bearer these headers carry. `None`: nobody's. Exactly one header `Authorization: Bearer TOKEN` counts; a
@@ -32,12 +34,19 @@ impl Gate {
             return None;
         }
         let (scheme, token) = value.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !scheme.eq_ignore_ascii_case("bearer")
+            || token.is_empty()
+            || !token.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             return None;
         }
         let presented = digest(token);
         // All of them are compared, so that the time tells nothing.
-        let found: Vec<&StaticToken> = self.tokens.iter().filter(|known| known.matches(&presented)).collect();
+        let found: Vec<&StaticToken> = self
+            .tokens
+            .iter()
+            .filter(|known| known.matches(&presented))
+            .collect();
         found.first().map(|known| known.caller().clone())
     }
 }
@@ -47,7 +56,12 @@ pub async fn bearer(State(gate): State<Gate>, mut request: Request, next: Next) 
     let Some(caller) = gate.authenticate(request.headers()) else {
         tracing::info!(target: "audit", path = request.uri().path(), "a caller was not authenticated");
         let challenge = [(WWW_AUTHENTICATE, "Bearer realm=\"forgeline\"")];
-        return (StatusCode::UNAUTHORIZED, challenge, "unauthorized: send a valid `Authorization: Bearer` header\n").into_response();
+        return (
+            StatusCode::UNAUTHORIZED,
+            challenge,
+            "unauthorized: send a valid `Authorization: Bearer` header\n",
+        )
+            .into_response();
     };
     request.headers_mut().remove(AUTHORIZATION);
     request.headers_mut().remove(COOKIE);
@@ -66,7 +80,9 @@ mod tests {
 
     fn gate() -> Gate {
         let token = Token::new(SECRET, Origin::variable("FORGELINE_STATIC_TOKEN")).unwrap();
-        Gate::new(vec![StaticToken::new(&token, Caller::admin("svc:test")).unwrap()])
+        Gate::new(vec![
+            StaticToken::new(&token, Caller::admin("svc:test")).unwrap(),
+        ])
     }
 
     fn with(value: &str) -> HeaderMap {
@@ -75,9 +91,24 @@ mod tests {
 
     #[test]
     fn only_the_exact_bearer_is_known() {
-        assert_eq!(gate().authenticate(&with(&format!("Bearer {SECRET}"))).unwrap().name, "svc:test");
+        assert_eq!(
+            gate()
+                .authenticate(&with(&format!("Bearer {SECRET}")))
+                .unwrap()
+                .name,
+            "svc:test"
+        );
         let last = &SECRET[..SECRET.len() - 1];
-        for wrong in ["", "Bearer", "Bearer ", &format!("Bearer {last}"), &format!("Bearer {SECRET}0"), &format!("Bearer  {SECRET}"), &format!("Basic {SECRET}"), &format!("Bearer {SECRET}, Bearer {SECRET}")] {
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer ",
+            &format!("Bearer {last}"),
+            &format!("Bearer {SECRET}0"),
+            &format!("Bearer  {SECRET}"),
+            &format!("Basic {SECRET}"),
+            &format!("Bearer {SECRET}, Bearer {SECRET}"),
+        ] {
             assert!(gate().authenticate(&with(wrong)).is_none(), "{wrong}");
         }
         assert!(gate().authenticate(&HeaderMap::new()).is_none());

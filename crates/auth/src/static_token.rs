@@ -23,9 +23,15 @@ impl StaticToken {
     /// The token is shorter than [`MIN_LENGTH`].
     pub fn new(token: &Token, caller: Caller) -> Result<Self, TokenError> {
         if token.expose().len() < MIN_LENGTH {
-            return Err(TokenError { origin: token.origin().clone(), fault: TokenFault::TooShort });
+            return Err(TokenError {
+                origin: token.origin().clone(),
+                fault: TokenFault::TooShort,
+            });
         }
-        Ok(Self { digest: digest(token.expose()), caller })
+        Ok(Self {
+            digest: digest(token.expose()),
+            caller,
+        })
     }
 
     pub(crate) fn matches(&self, presented: &[u8; 32]) -> bool {
@@ -39,7 +45,9 @@ impl StaticToken {
 
 impl std::fmt::Debug for StaticToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StaticToken").field("caller", &self.caller.name).finish_non_exhaustive()
+        f.debug_struct("StaticToken")
+            .field("caller", &self.caller.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -181,7 +181,10 @@ pub(crate) struct Sandbox {
 }
 
 fn latency(text: &str) -> Result<std::time::Duration, String> {
-    let number = |unit: &str| text.strip_suffix(unit).and_then(|number| number.trim().parse::<u64>().ok());
+    let number = |unit: &str| {
+        text.strip_suffix(unit)
+            .and_then(|number| number.trim().parse::<u64>().ok())
+    };
     if let Some(ms) = number("ms") {
         return Ok(std::time::Duration::from_millis(ms));
     }

@@ -53,7 +53,10 @@ struct Signals {
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) {
@@ -65,6 +68,10 @@ impl Signals {
 }
 
 fn no_signals(error: &std::io::Error) -> u8 {
-    output::complain("the program cannot listen for signals", Some(&error.to_string()), None);
+    output::complain(
+        "the program cannot listen for signals",
+        Some(&error.to_string()),
+        None,
+    );
     exit::UNEXPECTED
 }

@@ -25,7 +25,11 @@ pub(crate) struct Problem {
 
 impl Problem {
     fn new(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), remedy: remedy.into() }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -55,7 +59,10 @@ pub(crate) struct Config {
 impl Config {
     /// Reads and judges everything.
     pub(crate) fn read(env: &Env) -> Result<Self, Vec<Problem>> {
-        let mut reader = Reader { env, problems: Vec::new() };
+        let mut reader = Reader {
+            env,
+            problems: Vec::new(),
+        };
         let gitea_mcp_url = reader.address("GITEA_MCP_URL", None);
         let gitea_mcp_token = reader.token("GITEA_MCP_TOKEN");
         let gitea_url = reader.address("GITEA_URL", None);
@@ -80,7 +87,11 @@ impl Config {
                 kubernetes: kubernetes?,
                 trust: trust?,
                 settings,
-                timings: if environment.as_deref() == Some("sandbox") { Timings::sandbox() } else { Timings::default() },
+                timings: if environment.as_deref() == Some("sandbox") {
+                    Timings::sandbox()
+                } else {
+                    Timings::default()
+                },
                 environment: environment?,
                 data_dir: env.data_dir(),
             })
@@ -111,22 +122,39 @@ impl Reader<'_> {
 
     fn token(&mut self, name: &str) -> Option<TokenHandle> {
         let token = read_token(self.env, name).and_then(|token| {
-            token.ok_or_else(|| TokenError { origin: Origin::variable(name), fault: TokenFault::Absent }.into())
+            token.ok_or_else(|| {
+                TokenError {
+                    origin: Origin::variable(name),
+                    fault: TokenFault::Absent,
+                }
+                .into()
+            })
         });
         self.note(token).map(TokenHandle::fixed)
     }
 
     fn github_token(&mut self) -> Option<TokenHandle> {
         // A variable that is set is judged: an empty GITHUB_PAT never falls through to GITHUB_TOKEN.
-        let set = |name: &str| self.env.get(name).is_some() || self.env.get(&format!("{name}_FILE")).is_some();
-        let name = if !set("GITHUB_PAT") && set("GITHUB_TOKEN") { "GITHUB_TOKEN" } else { "GITHUB_PAT" };
+        let set = |name: &str| {
+            self.env.get(name).is_some() || self.env.get(&format!("{name}_FILE")).is_some()
+        };
+        let name = if !set("GITHUB_PAT") && set("GITHUB_TOKEN") {
+            "GITHUB_TOKEN"
+        } else {
+            "GITHUB_PAT"
+        };
         self.token(name)
     }
 
     fn mirror(&mut self, pat: Option<&TokenHandle>) -> Option<MirrorCredentials> {
-        let set = self.env.get("GITHUB_MIRROR_TOKEN").is_some() || self.env.get("GITHUB_MIRROR_TOKEN_FILE").is_some();
+        let set = self.env.get("GITHUB_MIRROR_TOKEN").is_some()
+            || self.env.get("GITHUB_MIRROR_TOKEN_FILE").is_some();
         let use_pat = self.env.filled("FORGELINE_MIRROR_USE_PAT") == Some("true");
-        let token = if use_pat && !set { pat.cloned() } else { self.token("GITHUB_MIRROR_TOKEN") };
+        let token = if use_pat && !set {
+            pat.cloned()
+        } else {
+            self.token("GITHUB_MIRROR_TOKEN")
+        };
         let token = token?;
         if token.current().expose().starts_with("ghs_") {
             self.problems.push(Problem::new(
@@ -136,29 +164,50 @@ impl Reader<'_> {
             ));
             return None;
         }
-        let username = self.env.filled("GITHUB_MIRROR_USERNAME").unwrap_or("x-access-token").to_owned();
+        let username = self
+            .env
+            .filled("GITHUB_MIRROR_USERNAME")
+            .unwrap_or("x-access-token")
+            .to_owned();
         Some(MirrorCredentials { username, token })
     }
 
     fn address(&mut self, name: &str, default: Option<&str>) -> Option<Url> {
         let text = self.env.filled(name).or(default);
         let url = match text {
-            Some(text) => address(name, text).map_err(|error| Problem::new("address.invalid", error.to_string(), format!("correct {name}"))),
-            None => Err(Problem::new("address.absent", format!("{name} is not set"), format!("set {name} to the address of that system"))),
+            Some(text) => address(name, text).map_err(|error| {
+                Problem::new(
+                    "address.invalid",
+                    error.to_string(),
+                    format!("correct {name}"),
+                )
+            }),
+            None => Err(Problem::new(
+                "address.absent",
+                format!("{name} is not set"),
+                format!("set {name} to the address of that system"),
+            )),
         };
         self.note(url)
     }
 
     fn file(&mut self, name: &str) -> Option<Option<Vec<u8>>> {
-        let Some(path) = self.env.filled(name) else { return Some(None) };
+        let Some(path) = self.env.filled(name) else {
+            return Some(None);
+        };
         let read = std::fs::read(path).map_err(|error| {
-            Problem::new("file.unreadable", format!("{name} names {path}, which cannot be read: {error}"), format!("correct {name}"))
+            Problem::new(
+                "file.unreadable",
+                format!("{name} names {path}, which cannot be read: {error}"),
+                format!("correct {name}"),
+            )
         });
         self.note(read).map(Some)
     }
 
     fn trust(&mut self) -> Option<Trust> {
-        self.file("FORGELINE_CA_FILE").map(|extra_roots_pem| Trust { extra_roots_pem })
+        self.file("FORGELINE_CA_FILE")
+            .map(|extra_roots_pem| Trust { extra_roots_pem })
     }
 
     fn kubernetes(&mut self, trust: Option<&Trust>) -> Option<Access> {
@@ -166,13 +215,22 @@ impl Reader<'_> {
             let url = self.address("KUBE_API_URL", None);
             let token = self.token("KUBE_TOKEN");
             let authority = self.file("KUBE_CA_FILE")?;
-            let authority_pem = authority.or_else(|| trust.and_then(|trust| trust.extra_roots_pem.clone()));
-            return Some(Access::Endpoint { url: url?, token: token?, authority_pem });
+            let authority_pem =
+                authority.or_else(|| trust.and_then(|trust| trust.extra_roots_pem.clone()));
+            return Some(Access::Endpoint {
+                url: url?,
+                token: token?,
+                authority_pem,
+            });
         }
         if let Some(text) = self.file("KUBECONFIG").flatten() {
             return match String::from_utf8(text) {
                 Ok(text) => Some(Access::Kubeconfig(text)),
-                Err(_) => self.note(Err(Problem::new("file.unreadable", "KUBECONFIG names a file that is no text", "correct KUBECONFIG"))),
+                Err(_) => self.note(Err(Problem::new(
+                    "file.unreadable",
+                    "KUBECONFIG names a file that is no text",
+                    "correct KUBECONFIG",
+                ))),
             };
         }
         if self.env.filled("KUBECONFIG").is_some() {
@@ -193,7 +251,11 @@ impl Reader<'_> {
         let word = self.env.filled("FORGELINE_ENVIRONMENT").unwrap_or("live");
         let known = match word {
             "live" | "sandbox" => Ok(word.to_owned()),
-            other => Err(Problem::new("environment.invalid", format!("FORGELINE_ENVIRONMENT is `{other}`"), "set it to live or sandbox")),
+            other => Err(Problem::new(
+                "environment.invalid",
+                format!("FORGELINE_ENVIRONMENT is `{other}`"),
+                "set it to live or sandbox",
+            )),
         };
         self.note(known)
     }
@@ -218,10 +280,17 @@ fn read_token(env: &Env, name: &str) -> Result<Option<Token>, Problem> {
         )),
         (Some(text), None) => Ok(Some(Token::new(text, Origin::variable(name))?)),
         (None, Some(path)) => {
-            let origin = Origin::File { variable: name.to_owned(), path: PathBuf::from(path) };
+            let origin = Origin::File {
+                variable: name.to_owned(),
+                path: PathBuf::from(path),
+            };
             match std::fs::read_to_string(path) {
                 Ok(text) => Ok(Some(Token::new(&text, origin)?)),
-                Err(_) => Err(TokenError { origin, fault: TokenFault::Unreadable }.into()),
+                Err(_) => Err(TokenError {
+                    origin,
+                    fault: TokenFault::Unreadable,
+                }
+                .into()),
             }
         }
     }
@@ -229,7 +298,9 @@ fn read_token(env: &Env, name: &str) -> Result<Option<Token>, Problem> {
 
 /// The inbound bearer. `None`: not configured.
 pub(crate) fn static_token(env: &Env) -> Result<Option<StaticToken>, Problem> {
-    let Some(token) = read_token(env, "FORGELINE_STATIC_TOKEN")? else { return Ok(None) };
+    let Some(token) = read_token(env, "FORGELINE_STATIC_TOKEN")? else {
+        return Ok(None);
+    };
     Ok(Some(StaticToken::new(&token, Caller::admin("svc:static"))?))
 }
 
@@ -270,24 +341,46 @@ mod tests {
             ("KUBE_TOKEN", "-"),
         ]);
         let codes: Vec<&str> = found.iter().map(|problem| problem.code.as_str()).collect();
-        assert_eq!(codes, ["token.empty", "token.blank", "token.placeholder", "token.malformed", "token.absent"]);
-        assert!(found[0].message.contains("GITEA_MCP_TOKEN"), "{}", found[0].message);
+        assert_eq!(
+            codes,
+            [
+                "token.empty",
+                "token.blank",
+                "token.placeholder",
+                "token.malformed",
+                "token.absent"
+            ]
+        );
+        assert!(
+            found[0].message.contains("GITEA_MCP_TOKEN"),
+            "{}",
+            found[0].message
+        );
     }
 
     #[test]
     fn an_empty_pat_never_falls_through_to_the_other_variable() {
         let found = problems(&[("GITHUB_PAT", ""), ("GITHUB_TOKEN", "token-f")]);
         assert_eq!(found[0].code, "token.empty");
-        assert_eq!(problems(&[("GITHUB_PAT", "-"), ("GITHUB_TOKEN", "token-f")]), []);
+        assert_eq!(
+            problems(&[("GITHUB_PAT", "-"), ("GITHUB_TOKEN", "token-f")]),
+            []
+        );
     }
 
     #[test]
     fn an_installation_token_is_no_mirror_token() {
-        assert_eq!(problems(&[("GITHUB_MIRROR_TOKEN", "ghs_abc")])[0].code, "token.unsuitable");
+        assert_eq!(
+            problems(&[("GITHUB_MIRROR_TOKEN", "ghs_abc")])[0].code,
+            "token.unsuitable"
+        );
     }
 
     #[test]
     fn a_secret_in_variable_and_file_is_refused() {
-        assert_eq!(problems(&[("GITEA_TOKEN_FILE", "/nowhere")])[0].code, "token.ambiguous");
+        assert_eq!(
+            problems(&[("GITEA_TOKEN_FILE", "/nowhere")])[0].code,
+            "token.ambiguous"
+        );
     }
 }

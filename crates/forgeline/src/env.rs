@@ -11,7 +11,10 @@ pub(crate) struct Variable {
 }
 
 const fn plain(name: &'static str) -> Variable {
-    Variable { name, secret: false }
+    Variable {
+        name,
+        secret: false,
+    }
 }
 
 const fn secret(name: &'static str) -> Variable {
@@ -78,12 +81,36 @@ impl Env {
     }
 
     /// The variables of an embedded sandbox, over what this process says about itself (listen address, log, home).
-    pub(crate) fn of_sandbox(exports: Vec<(&'static str, String)>, data_dir: &Path, process: &Env) -> Self {
-        let own = ["FORGELINE_LISTEN", "FORGELINE_ALLOWED_HOSTS", "FORGELINE_ALLOWED_ORIGINS", "FORGELINE_STATIC_TOKEN", "FORGELINE_STATIC_TOKEN_FILE", "USER", "NO_COLOR"];
-        let kept = process.values.iter().filter(|(name, _)| own.contains(&name.as_str()));
-        let mut values: BTreeMap<String, String> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        values.extend(exports.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        values.insert("FORGELINE_DATA_DIR".to_owned(), data_dir.display().to_string());
+    pub(crate) fn of_sandbox(
+        exports: Vec<(&'static str, String)>,
+        data_dir: &Path,
+        process: &Env,
+    ) -> Self {
+        let own = [
+            "FORGELINE_LISTEN",
+            "FORGELINE_ALLOWED_HOSTS",
+            "FORGELINE_ALLOWED_ORIGINS",
+            "FORGELINE_STATIC_TOKEN",
+            "FORGELINE_STATIC_TOKEN_FILE",
+            "USER",
+            "NO_COLOR",
+        ];
+        let kept = process
+            .values
+            .iter()
+            .filter(|(name, _)| own.contains(&name.as_str()));
+        let mut values: BTreeMap<String, String> = kept
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        values.extend(
+            exports
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        values.insert(
+            "FORGELINE_DATA_DIR".to_owned(),
+            data_dir.display().to_string(),
+        );
         Self { values }
     }
 
@@ -94,13 +121,22 @@ impl Env {
 
     /// As [`Env::get`], without white space around, and with an empty one as not set. For what is no secret.
     pub(crate) fn filled(&self, name: &str) -> Option<&str> {
-        self.get(name).map(str::trim).filter(|value| !value.is_empty())
+        self.get(name)
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
     }
 
     /// The parts of a comma-separated list.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
-        let parts = self.filled(name).unwrap_or_default().split(',').map(str::trim);
-        parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        let parts = self
+            .filled(name)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim);
+        parts
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// `FORGELINE_DATA_DIR`, else `$XDG_STATE_HOME/forgeline`, else `~/.local/state/forgeline`.
@@ -109,7 +145,11 @@ impl Env {
             return PathBuf::from(dir);
         }
         let state = self.filled("XDG_STATE_HOME").map(PathBuf::from);
-        let state = state.unwrap_or_else(|| Path::new(self.filled("HOME").unwrap_or(".")).join(".local").join("state"));
+        let state = state.unwrap_or_else(|| {
+            Path::new(self.filled("HOME").unwrap_or("."))
+                .join(".local")
+                .join("state")
+        });
         state.join("forgeline")
     }
 
@@ -121,6 +161,11 @@ impl Env {
     /// For tests.
     #[cfg(test)]
     pub(crate) fn of(values: &[(&str, &str)]) -> Self {
-        Self { values: values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect() }
+        Self {
+            values: values
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
     }
 }

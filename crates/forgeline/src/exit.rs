@@ -18,7 +18,9 @@ pub(crate) fn code(view: &RunView) -> u8 {
     let error = view.error.as_ref().map(|error| of_error(&error.code));
     match view.state {
         None => error.unwrap_or(UNEXPECTED),
-        Some(RunState::Succeeded | RunState::Planned | RunState::Running | RunState::Compensating) => OK,
+        Some(
+            RunState::Succeeded | RunState::Planned | RunState::Running | RunState::Compensating,
+        ) => OK,
         Some(RunState::Interrupted) => INTERRUPTED,
         Some(RunState::Compensated) => match error {
             Some(CONFLICT) => CONFLICT,
@@ -31,12 +33,23 @@ pub(crate) fn code(view: &RunView) -> u8 {
 /// The code of a refusal.
 pub(crate) fn of_error(code: &str) -> u8 {
     match code {
-        "project.conflict" | "project.not_ours" | "project.locked" | "project.busy" | "request.conflict" | "journal.held" | "run.not_now" => CONFLICT,
+        "project.conflict" | "project.not_ours" | "project.locked" | "project.busy"
+        | "request.conflict" | "journal.held" | "run.not_now" => CONFLICT,
         "project.settling" => UNAVAILABLE,
         "project.stuck" => LEFT,
         "input.invalid" | "workflow.unknown" | "project.unknown" | "run.unknown" => USAGE,
-        other if other.starts_with("token.") || other.starts_with("address.") || other.starts_with("file.") => CONFIGURATION,
-        "journal.unwritable" | "journal.read_only" | "environment.invalid" | "configuration.invalid" | "workflow.invalid" => CONFIGURATION,
+        other
+            if other.starts_with("token.")
+                || other.starts_with("address.")
+                || other.starts_with("file.") =>
+        {
+            CONFIGURATION
+        }
+        "journal.unwritable"
+        | "journal.read_only"
+        | "environment.invalid"
+        | "configuration.invalid"
+        | "workflow.invalid" => CONFIGURATION,
         _ => UNEXPECTED,
     }
 }
@@ -49,7 +62,10 @@ mod tests {
 
     #[test]
     fn a_compensated_run_exits_6_and_one_that_met_somebody_elses_artifact_8() {
-        let mut view = RunView { state: Some(RunState::Compensated), ..RunView::default() };
+        let mut view = RunView {
+            state: Some(RunState::Compensated),
+            ..RunView::default()
+        };
         assert_eq!(code(&view), 6);
         view.error = Some(ErrorView::new("project.not_ours", "x", "y"));
         assert_eq!(code(&view), 8);

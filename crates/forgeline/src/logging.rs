@@ -17,9 +17,14 @@ pub(crate) fn start(cli: &Cli) {
         _ => "warn",
     };
     let env = Env::of_process();
-    let wanted = env.filled("FORGELINE_LOG").map_or_else(|| format!("{level},{QUIET}"), |own| format!("{own},{QUIET}"));
+    let wanted = env.filled("FORGELINE_LOG").map_or_else(
+        || format!("{level},{QUIET}"),
+        |own| format!("{own},{QUIET}"),
+    );
     let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start, as in tests, changes nothing.
     let _ = if std::io::stderr().is_terminal() {
         builder.with_ansi(env.get("NO_COLOR").is_none()).try_init()

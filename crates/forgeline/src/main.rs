@@ -26,10 +26,15 @@ fn main() -> ExitCode {
     // One provider of cryptography for every client; a second one would be refused, which is fine.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     logging::start(&cli);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
-            output::say(&format!("error: the program cannot start its runtime\ncaused by: {error}"));
+            output::say(&format!(
+                "error: the program cannot start its runtime\ncaused by: {error}"
+            ));
             return ExitCode::from(1);
         }
     };

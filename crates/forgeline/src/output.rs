@@ -36,9 +36,14 @@ pub(crate) fn complain(what: &str, why: Option<&str>, help: Option<&str>) {
 
 /// All problems of a configuration in one message.
 pub(crate) fn complain_of(problems: &[Problem]) {
-    let lines: Vec<String> =
-        problems.iter().map(|problem| format!("  {}\n    help: {}", problem.message, problem.remedy)).collect();
-    say(&format!("error: the configuration cannot be used; nothing was sent to any system\n{}", lines.join("\n")));
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("  {}\n    help: {}", problem.message, problem.remedy))
+        .collect();
+    say(&format!(
+        "error: the configuration cannot be used; nothing was sent to any system\n{}",
+        lines.join("\n")
+    ));
 }
 
 /// A run.
@@ -57,7 +62,11 @@ pub(crate) fn run(view: &RunView, format: Format) {
 fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(&text),
-        Err(error) => complain("the answer cannot be written as JSON", Some(&error.to_string()), None),
+        Err(error) => complain(
+            "the answer cannot be written as JSON",
+            Some(&error.to_string()),
+            None,
+        ),
     }
 }
 
@@ -66,7 +75,11 @@ fn run_talk(view: &RunView) {
         say(&format!("warning: {warning}"));
     }
     if let Some(error) = &view.error {
-        complain(&format!("{} ({})", error.message, error.code), None, error.remedy.as_deref());
+        complain(
+            &format!("{} ({})", error.message, error.code),
+            None,
+            error.remedy.as_deref(),
+        );
     }
 }
 
@@ -75,14 +88,23 @@ fn run_table(view: &RunView) -> String {
     let project = view.project.as_deref().unwrap_or_default();
     let run = view.run_id.as_deref().unwrap_or_default();
     let joined = if view.joined { ", joined" } else { "" };
-    let mut text = format!("{project}: {state} (run {run}, {}{joined})", view.environment);
+    let mut text = format!(
+        "{project}: {state} (run {run}, {}{joined})",
+        view.environment
+    );
     let rows = artifact_rows(view);
     if !rows.is_empty() {
         text.push_str("\n\n");
         text.push_str(&table(["ARTIFACT", "ORIGIN", "WHAT"], rows));
     }
     if !view.left_behind.is_empty() {
-        let rows = view.left_behind.iter().map(|left| [left.artifact.clone(), left.why.clone(), left.command.clone()]);
+        let rows = view.left_behind.iter().map(|left| {
+            [
+                left.artifact.clone(),
+                left.why.clone(),
+                left.command.clone(),
+            ]
+        });
         text.push_str("\n\n");
         text.push_str(&table(["LEFT BEHIND", "WHY", "COMMAND"], rows.collect()));
     }
@@ -91,7 +113,9 @@ fn run_table(view: &RunView) -> String {
 
 fn artifact_rows(view: &RunView) -> Vec<[String; 3]> {
     let artifacts = &view.artifacts;
-    let row = |what: &str, origin: Origin, value: String| [what.to_owned(), origin_word(origin).to_owned(), value];
+    let row = |what: &str, origin: Origin, value: String| {
+        [what.to_owned(), origin_word(origin).to_owned(), value]
+    };
     let mut rows = Vec::new();
     if let Some(found) = &artifacts.gitea_repository {
         rows.push(row("Gitea repository", found.origin, found.url.clone()));
@@ -100,11 +124,23 @@ fn artifact_rows(view: &RunView) -> Vec<[String; 3]> {
         rows.push(row("GitHub repository", found.origin, found.url.clone()));
     }
     if let Some(found) = &artifacts.mirror {
-        let head = found.head.as_deref().and_then(|head| head.get(..12)).unwrap_or("none");
-        rows.push(row("Push mirror", found.origin, format!("verified, {} ref(s), head {head}", found.refs)));
+        let head = found
+            .head
+            .as_deref()
+            .and_then(|head| head.get(..12))
+            .unwrap_or("none");
+        rows.push(row(
+            "Push mirror",
+            found.origin,
+            format!("verified, {} ref(s), head {head}", found.refs),
+        ));
     }
     if let Some(found) = &artifacts.infra_namespace {
-        rows.push(row("Namespace", found.origin, format!("{} with {}", found.name, found.objects.join(", "))));
+        rows.push(row(
+            "Namespace",
+            found.origin,
+            format!("{} with {}", found.name, found.objects.join(", ")),
+        ));
     }
     if let Some(found) = &artifacts.issue {
         rows.push(row("First issue", found.origin, found.url.clone()));
@@ -126,9 +162,17 @@ pub(crate) fn list(list: &ProjectList, format: Format) {
         Format::Json => json(list),
         Format::Table => {
             let rows = list.projects.iter().map(|row| {
-                [row.project.clone(), row.state.as_str().to_owned(), row.updated_at.clone(), row.url.clone().unwrap_or_default()]
+                [
+                    row.project.clone(),
+                    row.state.as_str().to_owned(),
+                    row.updated_at.clone(),
+                    row.url.clone().unwrap_or_default(),
+                ]
             });
-            print(&table(["PROJECT", "STATE", "UPDATED", "URL"], rows.collect()));
+            print(&table(
+                ["PROJECT", "STATE", "UPDATED", "URL"],
+                rows.collect(),
+            ));
             if let Some(error) = &list.error {
                 complain(&error.message, None, error.remedy.as_deref());
             }

@@ -29,22 +29,41 @@ struct Screen {
 impl Screen {
     fn new() -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Self { bars, steps: HashMap::new() }
+        Self {
+            bars,
+            steps: HashMap::new(),
+        }
     }
 
     fn show(&mut self, record: &Record) {
         match record {
             Record::Started { step, verb } => {
-                let doing = if *verb == Verb::Apply { "..." } else { "undoing ..." };
+                let doing = if *verb == Verb::Apply {
+                    "..."
+                } else {
+                    "undoing ..."
+                };
                 self.begin(step, doing);
             }
-            Record::Done { step, verb, duration_ms, origin, .. } => {
+            Record::Done {
+                step,
+                verb,
+                duration_ms,
+                origin,
+                ..
+            } => {
                 let origin = origin.map(|origin| format!("{origin:?}").to_lowercase());
-                let done = if *verb == Verb::Apply { origin.unwrap_or_else(|| "done".into()) } else { "undone".into() };
+                let done = if *verb == Verb::Apply {
+                    origin.unwrap_or_else(|| "done".into())
+                } else {
+                    "undone".into()
+                };
                 self.end(step, "✔", &format!("{done} in {duration_ms} ms"));
             }
             Record::Failed { step, error, .. } => self.end(step, "✗", &error.message),
-            Record::Settling => crate::output::say("waiting until an ambiguous request has settled"),
+            Record::Settling => {
+                crate::output::say("waiting until an ambiguous request has settled")
+            }
             _ => {}
         }
     }

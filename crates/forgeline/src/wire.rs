@@ -28,7 +28,11 @@ pub(crate) enum WireError {
 /// The use-cases for a command that writes. `what` is what others are told about the holder of the journal.
 pub(crate) async fn writer(env: &Env, what: &str) -> Result<Provisioner, WireError> {
     let config = Config::read(env).map_err(WireError::Configuration)?;
-    let upstreams = Arc::new(upstreams(&config).await.map_err(|problem| WireError::Configuration(vec![problem]))?);
+    let upstreams = Arc::new(
+        upstreams(&config)
+            .await
+            .map_err(|problem| WireError::Configuration(vec![problem]))?,
+    );
     let journal = SqliteJournal::open(&config.data_dir, what).map_err(WireError::Journal)?;
     provisioner(&config, &upstreams, Arc::new(journal))
 }
@@ -36,7 +40,11 @@ pub(crate) async fn writer(env: &Env, what: &str) -> Result<Provisioner, WireErr
 /// As [`writer`], but a journal that cannot be written leaves a server that says so to every call.
 pub(crate) async fn server(env: &Env) -> Result<(Provisioner, Option<JournalError>), WireError> {
     let config = Config::read(env).map_err(WireError::Configuration)?;
-    let upstreams = Arc::new(upstreams(&config).await.map_err(|problem| WireError::Configuration(vec![problem]))?);
+    let upstreams = Arc::new(
+        upstreams(&config)
+            .await
+            .map_err(|problem| WireError::Configuration(vec![problem]))?,
+    );
     match SqliteJournal::open(&config.data_dir, "forgeline serve") {
         Ok(journal) => Ok((provisioner(&config, &upstreams, Arc::new(journal))?, None)),
         Err(error @ JournalError::Held { .. }) => Err(WireError::Journal(error)),
@@ -51,17 +59,29 @@ pub(crate) async fn server(env: &Env) -> Result<(Provisioner, Option<JournalErro
 pub(crate) fn reader(env: &Env) -> Result<Provisioner, WireError> {
     let dir = env.data_dir();
     let driven_elsewhere = SqliteJournal::holder(&dir).is_some();
-    let journal: Arc<dyn Journal> = match SqliteJournal::open_for_reading(&dir).map_err(WireError::Journal)? {
-        Some(journal) => Arc::new(journal),
-        None => Arc::new(forgeline_step_engine::journal::memory::MemoryJournal::new()),
-    };
+    let journal: Arc<dyn Journal> =
+        match SqliteJournal::open_for_reading(&dir).map_err(WireError::Journal)? {
+            Some(journal) => Arc::new(journal),
+            None => Arc::new(forgeline_step_engine::journal::memory::MemoryJournal::new()),
+        };
     let engine = Engine::reader(journal, Arc::new(Registry::new()), driven_elsewhere);
-    let environment = env.filled("FORGELINE_ENVIRONMENT").unwrap_or("live").to_owned();
-    let setup = Setup { environment, settings: json!({}), catalogue: Catalogue::none() };
+    let environment = env
+        .filled("FORGELINE_ENVIRONMENT")
+        .unwrap_or("live")
+        .to_owned();
+    let setup = Setup {
+        environment,
+        settings: json!({}),
+        catalogue: Catalogue::none(),
+    };
     Ok(Provisioner::new(engine, setup))
 }
 
-fn provisioner(config: &Config, upstreams: &Arc<Upstreams>, journal: Arc<dyn Journal>) -> Result<Provisioner, WireError> {
+fn provisioner(
+    config: &Config,
+    upstreams: &Arc<Upstreams>,
+    journal: Arc<dyn Journal>,
+) -> Result<Provisioner, WireError> {
     let registry = registry(upstreams);
     let catalogue = Catalogue::shipped(&registry).map_err(|error| {
         let problem = Problem {
@@ -71,8 +91,15 @@ fn provisioner(config: &Config, upstreams: &Arc<Upstreams>, journal: Arc<dyn Jou
         };
         WireError::Configuration(vec![problem])
     })?;
-    let setup = Setup { environment: config.environment.clone(), settings: config.settings.clone(), catalogue };
-    Ok(Provisioner::new(Engine::new(journal, Arc::new(registry)), setup))
+    let setup = Setup {
+        environment: config.environment.clone(),
+        settings: config.settings.clone(),
+        catalogue,
+    };
+    Ok(Provisioner::new(
+        Engine::new(journal, Arc::new(registry)),
+        setup,
+    ))
 }
 
 async fn upstreams(config: &Config) -> Result<Upstreams, Problem> {
@@ -82,13 +109,21 @@ async fn upstreams(config: &Config) -> Result<Upstreams, Problem> {
         remedy: "correct the addresses and certificates in the configuration".into(),
     };
     let http = reqwest_client(&config.trust).map_err(|error| unusable(&error))?;
-    let mcp = McpClient::new("gitea-mcp", &config.gitea_mcp_url, config.gitea_mcp_token.clone(), http.clone());
+    let mcp = McpClient::new(
+        "gitea-mcp",
+        &config.gitea_mcp_url,
+        config.gitea_mcp_token.clone(),
+        http.clone(),
+    );
     let mut api = config.gitea_url.clone();
     api.set_path(&format!("{}/api/v1", api.path().trim_end_matches('/')));
     let rest = HttpClient::new("gitea", api, config.gitea_token.clone(), http);
     let roots = config.trust.extra_roots_pem.as_deref();
-    let github = GitHub::new(&config.github_url, config.github_token.clone(), roots).map_err(|error| unusable(&error))?;
-    let kubernetes = Kubernetes::new(config.kubernetes.clone()).await.map_err(|error| unusable(&error))?;
+    let github = GitHub::new(&config.github_url, config.github_token.clone(), roots)
+        .map_err(|error| unusable(&error))?;
+    let kubernetes = Kubernetes::new(config.kubernetes.clone())
+        .await
+        .map_err(|error| unusable(&error))?;
     Ok(Upstreams {
         gitea: Gitea::new(mcp, rest),
         github,

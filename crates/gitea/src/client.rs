@@ -40,7 +40,11 @@ struct Login {
 impl Gitea {
     /// A client over both doors. Nothing is sent yet.
     pub fn new(mcp: McpClient, rest: HttpClient) -> Self {
-        Self { mcp, rest, user: Arc::default() }
+        Self {
+            mcp,
+            rest,
+            user: Arc::default(),
+        }
     }
 
     /// Where the token of the gitea-mcp server came from.
@@ -71,9 +75,18 @@ impl Gitea {
                     self.mcp_token().origin(),
                     self.rest_token().origin()
                 );
-                Err(Error::new("gitea", "tell who we are", Kind::Invalid, Reach::Refused, &message))
+                Err(Error::new(
+                    "gitea",
+                    "tell who we are",
+                    Kind::Invalid,
+                    Reach::Refused,
+                    &message,
+                ))
             }
-            other => Ok(User { login, confirmed: other.is_some() }),
+            other => Ok(User {
+                login,
+                confirmed: other.is_some(),
+            }),
         }
     }
 
@@ -87,20 +100,35 @@ impl Gitea {
     async fn mcp_login(&self) -> Result<Option<String>, Error> {
         let operation = "tell who we are";
         let tools = self.mcp.tools().await?;
-        let Some(tool) = ["get_me", "get_my_user_info"].into_iter().find(|tool| tools.contains(*tool)) else {
+        let Some(tool) = ["get_me", "get_my_user_info"]
+            .into_iter()
+            .find(|tool| tools.contains(*tool))
+        else {
             return Ok(None);
         };
         let answer = self.mcp.call(operation, tool, json!({}), DEADLINE).await?;
-        let user: Login = read("gitea-mcp", operation, crate::tool_error::value(answer, operation)?)?;
+        let user: Login = read(
+            "gitea-mcp",
+            operation,
+            crate::tool_error::value(answer, operation)?,
+        )?;
         Ok(Some(user.login))
     }
 
     pub(crate) async fn get(&self, operation: &str, path: &str) -> Result<Value, Error> {
-        Ok(self.rest.send(operation, http::Method::GET, path, None, DEADLINE).await?.body)
+        Ok(self
+            .rest
+            .send(operation, http::Method::GET, path, None, DEADLINE)
+            .await?
+            .body)
     }
 
     /// `None` for 404.
-    pub(crate) async fn get_if_there(&self, operation: &str, path: &str) -> Result<Option<Value>, Error> {
+    pub(crate) async fn get_if_there(
+        &self,
+        operation: &str,
+        path: &str,
+    ) -> Result<Option<Value>, Error> {
         match self.get(operation, path).await {
             Ok(body) => Ok(Some(body)),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
@@ -114,8 +142,14 @@ impl Gitea {
         let mut all = Vec::new();
         for page in 1.. {
             let path = format!("{path}{joint}limit=50&page={page}");
-            let reply = self.rest.send(operation, http::Method::GET, &path, None, DEADLINE).await?;
-            let total = reply.headers.get("x-total-count").and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+            let reply = self
+                .rest
+                .send(operation, http::Method::GET, &path, None, DEADLINE)
+                .await?;
+            let total = reply
+                .headers
+                .get("x-total-count")
+                .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
             let items = reply.body.as_array().cloned().unwrap_or_default();
             let empty = items.is_empty();
             all.extend(items);
@@ -126,21 +160,46 @@ impl Gitea {
         Ok(all)
     }
 
-    pub(crate) async fn write(&self, operation: &str, method: http::Method, path: &str, body: Option<Value>) -> Result<Value, Error> {
-        Ok(self.rest.send(operation, method, path, body.as_ref(), DEADLINE).await?.body)
+    pub(crate) async fn write(
+        &self,
+        operation: &str,
+        method: http::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Error> {
+        Ok(self
+            .rest
+            .send(operation, method, path, body.as_ref(), DEADLINE)
+            .await?
+            .body)
     }
 
     /// Calls a tool and reads its answer.
-    pub(crate) async fn tool(&self, operation: &str, tool: &str, arguments: Value) -> Result<Value, Error> {
+    pub(crate) async fn tool(
+        &self,
+        operation: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<Value, Error> {
         let answer = self.mcp.call(operation, tool, arguments, DEADLINE).await?;
         crate::tool_error::value(answer, operation)
     }
 }
 
 /// Reads a body as `T`. The request was answered, but nobody can tell with what.
-pub(crate) fn read<T: serde::de::DeserializeOwned>(system: &'static str, operation: &str, body: Value) -> Result<T, Error> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(
+    system: &'static str,
+    operation: &str,
+    body: Value,
+) -> Result<T, Error> {
     serde_json::from_value(body).map_err(|error| {
         let message = format!("the answer has an unknown form: {error}");
-        Error::new(system, operation, Kind::Unexpected, Reach::Unknown, &message)
+        Error::new(
+            system,
+            operation,
+            Kind::Unexpected,
+            Reach::Unknown,
+            &message,
+        )
     })
 }

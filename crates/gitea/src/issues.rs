@@ -45,9 +45,11 @@ impl Gitea {
     /// As every write.
     pub async fn create_issue(&self, name: &FullName, new: &NewIssue) -> Result<Issue, Error> {
         let operation = format!("open an issue in repository {name}");
-        let tools = self.mcp.tools().await.map_err(|error| Error { reach: Reach::NotSent, ..error })?;
-        let mut arguments =
-            json!({"owner": name.owner(), "repo": name.name(), "title": new.title, "body": new.body});
+        let tools = self.mcp.tools().await.map_err(|error| Error {
+            reach: Reach::NotSent,
+            ..error
+        })?;
+        let mut arguments = json!({"owner": name.owner(), "repo": name.name(), "title": new.title, "body": new.body});
         let tool = if tools.contains("issue_write") {
             arguments["method"] = json!("create");
             "issue_write"
@@ -60,7 +62,13 @@ impl Gitea {
             Ok(issue)
         } else {
             let message = "the server answered success with another issue";
-            Err(Error::new("gitea-mcp", &operation, Kind::Unexpected, Reach::Unknown, message))
+            Err(Error::new(
+                "gitea-mcp",
+                &operation,
+                Kind::Unexpected,
+                Reach::Unknown,
+                message,
+            ))
         }
     }
 
@@ -72,8 +80,10 @@ impl Gitea {
         let operation = format!("list the issues of repository {name}");
         let path = format!("/repos/{name}/issues?state=all&type=issues");
         let listed = self.get_all(&operation, &path).await?;
-        let mut issues: Vec<Issue> =
-            listed.into_iter().map(|item| read("gitea", &operation, item)).collect::<Result<_, _>>()?;
+        let mut issues: Vec<Issue> = listed
+            .into_iter()
+            .map(|item| read("gitea", &operation, item))
+            .collect::<Result<_, _>>()?;
         issues.retain(|issue| issue.body.contains(text));
         issues.sort_by_key(|issue| issue.number);
         Ok(issues)
@@ -85,8 +95,12 @@ impl Gitea {
     /// As every read.
     pub async fn has_issues_without(&self, name: &FullName, text: &str) -> Result<bool, Error> {
         let operation = format!("list the issues of repository {name}");
-        let listed = self.get_all(&operation, &format!("/repos/{name}/issues?state=all")).await?;
-        Ok(listed.iter().any(|issue| !issue["body"].as_str().unwrap_or_default().contains(text)))
+        let listed = self
+            .get_all(&operation, &format!("/repos/{name}/issues?state=all"))
+            .await?;
+        Ok(listed
+            .iter()
+            .any(|issue| !issue["body"].as_str().unwrap_or_default().contains(text)))
     }
 
     /// One issue by its number. `None`: no such number.
@@ -95,7 +109,9 @@ impl Gitea {
     /// As every read.
     pub async fn issue(&self, name: &FullName, number: u64) -> Result<Option<Issue>, Error> {
         let operation = format!("read issue {number} of repository {name}");
-        let body = self.get_if_there(&operation, &format!("/repos/{name}/issues/{number}")).await?;
+        let body = self
+            .get_if_there(&operation, &format!("/repos/{name}/issues/{number}"))
+            .await?;
         body.map(|body| read("gitea", &operation, body)).transpose()
     }
 
@@ -105,6 +121,13 @@ impl Gitea {
     /// As every write.
     pub async fn delete_issue(&self, name: &FullName, number: u64) -> Result<(), Error> {
         let operation = format!("delete issue {number} of repository {name}");
-        self.write(&operation, Method::DELETE, &format!("/repos/{name}/issues/{number}"), None).await.map(drop)
+        self.write(
+            &operation,
+            Method::DELETE,
+            &format!("/repos/{name}/issues/{number}"),
+            None,
+        )
+        .await
+        .map(drop)
     }
 }

@@ -43,9 +43,13 @@ impl Gitea {
     /// As every read.
     pub async fn push_mirrors(&self, name: &FullName) -> Result<Vec<PushMirror>, Error> {
         let operation = format!("list the push mirrors of repository {name}");
-        let listed = self.get_all(&operation, &format!("/repos/{name}/push_mirrors")).await?;
-        let mut mirrors: Vec<PushMirror> =
-            listed.into_iter().map(|item| read("gitea", &operation, item)).collect::<Result<_, _>>()?;
+        let listed = self
+            .get_all(&operation, &format!("/repos/{name}/push_mirrors"))
+            .await?;
+        let mut mirrors: Vec<PushMirror> = listed
+            .into_iter()
+            .map(|item| read("gitea", &operation, item))
+            .collect::<Result<_, _>>()?;
         mirrors.sort_by_key(|mirror| mirror.created);
         Ok(mirrors)
     }
@@ -54,7 +58,11 @@ impl Gitea {
     ///
     /// # Errors
     /// 401 here means that Gitea does not allow the address ([migrations] in its configuration), not a bad token.
-    pub async fn add_push_mirror(&self, name: &FullName, new: &NewPushMirror<'_>) -> Result<PushMirror, Error> {
+    pub async fn add_push_mirror(
+        &self,
+        name: &FullName,
+        new: &NewPushMirror<'_>,
+    ) -> Result<PushMirror, Error> {
         let operation = format!("add a push mirror to repository {name}");
         let body = json!({
             "remote_address": new.remote_address,
@@ -63,8 +71,18 @@ impl Gitea {
             "interval": "8h0m0s",
             "sync_on_commit": true,
         });
-        let answer = self.write(&operation, Method::POST, &format!("/repos/{name}/push_mirrors"), Some(body)).await;
-        let answer = answer.map_err(|error| Error { message: new.token.redact(&error.message), ..error })?;
+        let answer = self
+            .write(
+                &operation,
+                Method::POST,
+                &format!("/repos/{name}/push_mirrors"),
+                Some(body),
+            )
+            .await;
+        let answer = answer.map_err(|error| Error {
+            message: new.token.redact(&error.message),
+            ..error
+        })?;
         read("gitea", &operation, answer)
     }
 
@@ -72,10 +90,16 @@ impl Gitea {
     ///
     /// # Errors
     /// As every write.
-    pub async fn delete_push_mirror(&self, name: &FullName, remote_name: &str) -> Result<(), Error> {
+    pub async fn delete_push_mirror(
+        &self,
+        name: &FullName,
+        remote_name: &str,
+    ) -> Result<(), Error> {
         let operation = format!("remove push mirror {remote_name} from repository {name}");
         let path = format!("/repos/{name}/push_mirrors/{remote_name}");
-        self.write(&operation, Method::DELETE, &path, None).await.map(drop)
+        self.write(&operation, Method::DELETE, &path, None)
+            .await
+            .map(drop)
     }
 
     /// Pushes to all mirrors of the repository now, and answers when the pushes have ended. Success proves nothing:
@@ -86,6 +110,9 @@ impl Gitea {
     pub async fn sync_push_mirrors(&self, name: &FullName) -> Result<(), Error> {
         let operation = format!("sync the push mirrors of repository {name}");
         let path = format!("/repos/{name}/push_mirrors-sync");
-        self.rest.send(&operation, Method::POST, &path, None, SYNC_DEADLINE).await.map(drop)
+        self.rest
+            .send(&operation, Method::POST, &path, None, SYNC_DEADLINE)
+            .await
+            .map(drop)
     }
 }

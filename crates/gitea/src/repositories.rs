@@ -66,7 +66,9 @@ impl Gitea {
     /// A redirect (the name is an alias of a renamed repository) is an error, as is everything but 200 and 404.
     pub async fn repository(&self, name: &FullName) -> Result<Option<Repository>, Error> {
         let operation = format!("read repository {name}");
-        let body = self.get_if_there(&operation, &format!("/repos/{name}")).await?;
+        let body = self
+            .get_if_there(&operation, &format!("/repos/{name}"))
+            .await?;
         body.map(|body| read("gitea", &operation, body)).transpose()
     }
 
@@ -79,7 +81,10 @@ impl Gitea {
         let name = &new.full_name;
         let operation = format!("create repository {name}");
         // Who we are decides between a user's and an organisation's repository; nothing was asked to act yet.
-        let user = self.user().await.map_err(|error| Error { reach: Reach::NotSent, ..error })?;
+        let user = self.user().await.map_err(|error| Error {
+            reach: Reach::NotSent,
+            ..error
+        })?;
         let organization = (!user.login.eq_ignore_ascii_case(name.owner())).then(|| name.owner());
         let arguments = json!({
             "name": name.name(),
@@ -94,10 +99,18 @@ impl Gitea {
             Ok(made) => Some(made),
             Err(_) => self.repository(name).await.map_err(unproved)?,
         };
-        made.filter(|made| made.full_name.eq_ignore_ascii_case(&name.to_string())).ok_or_else(|| {
-            let message = "the server answered success, but no such repository is there over REST";
-            Error::new("gitea-mcp", &operation, Kind::Unexpected, Reach::Unknown, message)
-        })
+        made.filter(|made| made.full_name.eq_ignore_ascii_case(&name.to_string()))
+            .ok_or_else(|| {
+                let message =
+                    "the server answered success, but no such repository is there over REST";
+                Error::new(
+                    "gitea-mcp",
+                    &operation,
+                    Kind::Unexpected,
+                    Reach::Unknown,
+                    message,
+                )
+            })
     }
 
     /// Sets the description.
@@ -105,7 +118,8 @@ impl Gitea {
     /// # Errors
     /// As every write.
     pub async fn set_description(&self, name: &FullName, description: &str) -> Result<(), Error> {
-        self.patch(name, "describe", json!({"description": description})).await
+        self.patch(name, "describe", json!({"description": description}))
+            .await
     }
 
     /// Makes the repository read-only, or writable again. A read-only one still takes a deletion, nothing else.
@@ -122,12 +136,24 @@ impl Gitea {
     /// # Errors
     /// As every write.
     pub async fn set_private(&self, name: &FullName, private: bool) -> Result<(), Error> {
-        self.patch(name, "change the visibility of", json!({"private": private})).await
+        self.patch(
+            name,
+            "change the visibility of",
+            json!({"private": private}),
+        )
+        .await
     }
 
     async fn patch(&self, name: &FullName, verb: &str, body: Value) -> Result<(), Error> {
         let operation = format!("{verb} repository {name}");
-        self.write(&operation, Method::PATCH, &format!("/repos/{name}"), Some(body)).await.map(drop)
+        self.write(
+            &operation,
+            Method::PATCH,
+            &format!("/repos/{name}"),
+            Some(body),
+        )
+        .await
+        .map(drop)
     }
 
     /// Replaces the topics: at most 25, each of at most 35 lower-case letters, digits, `-` and `.`.
@@ -137,7 +163,14 @@ impl Gitea {
     pub async fn set_topics(&self, name: &FullName, topics: &[String]) -> Result<(), Error> {
         let operation = format!("set the topics of repository {name}");
         let body = json!({"topics": topics});
-        self.write(&operation, Method::PUT, &format!("/repos/{name}/topics"), Some(body)).await.map(drop)
+        self.write(
+            &operation,
+            Method::PUT,
+            &format!("/repos/{name}/topics"),
+            Some(body),
+        )
+        .await
+        .map(drop)
     }
 
     /// Deletes the repository. Its user must be at owner level, which is more than creating asks for.
@@ -146,7 +179,9 @@ impl Gitea {
     /// [`Kind::NotFound`] when it is not there; [`Kind::Denied`] below owner level.
     pub async fn delete_repository(&self, name: &FullName) -> Result<(), Error> {
         let operation = format!("delete repository {name}");
-        self.write(&operation, Method::DELETE, &format!("/repos/{name}"), None).await.map(drop)
+        self.write(&operation, Method::DELETE, &format!("/repos/{name}"), None)
+            .await
+            .map(drop)
     }
 
     /// All branches and tags. Read from git itself, so a push shows at once.
@@ -155,7 +190,10 @@ impl Gitea {
     /// As every read. An empty repository has no refs, which is no error.
     pub async fn refs(&self, name: &FullName) -> Result<Refs, Error> {
         let operation = format!("list the refs of repository {name}");
-        let body = match self.get(&operation, &format!("/repos/{name}/git/refs")).await {
+        let body = match self
+            .get(&operation, &format!("/repos/{name}/git/refs"))
+            .await
+        {
             Ok(body) => body,
             Err(error) if error.status == Some(409) => return Ok(Refs::new()),
             Err(error) => return Err(error),
@@ -163,7 +201,9 @@ impl Gitea {
         let listed: Vec<Ref> = read("gitea", &operation, body)?;
         Ok(listed
             .into_iter()
-            .filter(|found| found.name.starts_with("refs/heads/") || found.name.starts_with("refs/tags/"))
+            .filter(|found| {
+                found.name.starts_with("refs/heads/") || found.name.starts_with("refs/tags/")
+            })
             .map(|found| (found.name, found.object.sha))
             .collect())
     }
@@ -172,9 +212,19 @@ impl Gitea {
     ///
     /// # Errors
     /// As every read.
-    pub async fn has_in_history(&self, name: &FullName, branch: &str, commit: &str) -> Result<bool, Error> {
+    pub async fn has_in_history(
+        &self,
+        name: &FullName,
+        branch: &str,
+        commit: &str,
+    ) -> Result<bool, Error> {
         let operation = format!("compare {commit} with {branch} in repository {name}");
-        let found = self.get_if_there(&operation, &format!("/repos/{name}/compare/{branch}...{commit}")).await?;
+        let found = self
+            .get_if_there(
+                &operation,
+                &format!("/repos/{name}/compare/{branch}...{commit}"),
+            )
+            .await?;
         Ok(found.is_some_and(|found| found["total_commits"] == 0))
     }
 
@@ -182,9 +232,16 @@ impl Gitea {
     ///
     /// # Errors
     /// As every read.
-    pub async fn commits(&self, name: &FullName, branch: &str, limit: usize) -> Result<Vec<String>, Error> {
+    pub async fn commits(
+        &self,
+        name: &FullName,
+        branch: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
         let operation = format!("list the commits of repository {name}");
-        let path = format!("/repos/{name}/commits?sha={branch}&stat=false&files=false&verification=false&limit={limit}");
+        let path = format!(
+            "/repos/{name}/commits?sha={branch}&stat=false&files=false&verification=false&limit={limit}"
+        );
         let listed: Vec<Object> = read("gitea", &operation, self.get(&operation, &path).await?)?;
         Ok(listed.into_iter().map(|commit| commit.sha).collect())
     }
@@ -204,5 +261,9 @@ struct Object {
 
 /// The write was answered, its proof was not: it may be there.
 fn unproved(error: Error) -> Error {
-    Error { reach: Reach::Unknown, kind: Kind::Unexpected, ..error }
+    Error {
+        reach: Reach::Unknown,
+        kind: Kind::Unexpected,
+        ..error
+    }
 }

@@ -27,7 +27,9 @@ const REFUSALS: [(&str, u16); 14] = [
 /// The tool said that it failed. A text that is not known may hide a lost reply, so it may have acted.
 pub(crate) fn value(answer: ToolAnswer, operation: &str) -> Result<serde_json::Value, Error> {
     if !answer.is_error {
-        return Ok(answer.value.unwrap_or(serde_json::Value::String(answer.text)));
+        return Ok(answer
+            .value
+            .unwrap_or(serde_json::Value::String(answer.text)));
     }
     Err(refusal(operation, &answer.text))
 }
@@ -36,7 +38,13 @@ fn refusal(operation: &str, text: &str) -> Error {
     let lower = text.to_ascii_lowercase();
     match REFUSALS.iter().find(|(known, _)| lower.contains(known)) {
         Some((_, status)) => Error::from_status("gitea-mcp", operation, *status, text),
-        None => Error::new("gitea-mcp", operation, Kind::Unavailable, Reach::Unknown, text),
+        None => Error::new(
+            "gitea-mcp",
+            operation,
+            Kind::Unavailable,
+            Reach::Unknown,
+            text,
+        ),
     }
 }
 
@@ -46,7 +54,10 @@ mod tests {
 
     #[test]
     fn a_known_refusal_did_not_act_and_an_unknown_text_may_have() {
-        let known = refusal("x", "create repository 'shop' err: The repository with the same name already exists.");
+        let known = refusal(
+            "x",
+            "create repository 'shop' err: The repository with the same name already exists.",
+        );
         assert_eq!((known.kind, known.reach), (Kind::Conflict, Reach::Refused));
         assert_eq!(refusal("x", "unknown API error: 500").reach, Reach::Unknown);
     }

@@ -14,18 +14,33 @@ use crate::client::BuildError;
 
 pub(crate) type Connector = HttpsConnector<HttpConnector>;
 
-pub(crate) fn connector(extra_roots_pem: Option<&[u8]>, plain: bool, connect: Duration) -> Result<Connector, BuildError> {
-    let tls = tls(extra_roots_pem, plain).map_err(|why| BuildError(format!("the trust roots cannot be used: {why}")))?;
+pub(crate) fn connector(
+    extra_roots_pem: Option<&[u8]>,
+    plain: bool,
+    connect: Duration,
+) -> Result<Connector, BuildError> {
+    let tls = tls(extra_roots_pem, plain)
+        .map_err(|why| BuildError(format!("the trust roots cannot be used: {why}")))?;
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(connect));
-    Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http))
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http))
 }
 
-fn tls(extra_roots_pem: Option<&[u8]>, plain: bool) -> Result<ClientConfig, Box<dyn std::error::Error>> {
-    let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+fn tls(
+    extra_roots_pem: Option<&[u8]>,
+    plain: bool,
+) -> Result<ClientConfig, Box<dyn std::error::Error>> {
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = match extra_roots_pem {
         // A plain address needs no roots, and an image without any must still reach a stand-in on this machine.
         None if plain => builder.with_root_certificates(RootCertStore::empty()),

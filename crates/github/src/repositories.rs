@@ -64,7 +64,9 @@ impl GitHub {
     /// # Errors
     /// As every read.
     pub async fn login(&self) -> Result<String, Error> {
-        let reply = self.send("tell who we are", Method::GET, "/user", None).await?;
+        let reply = self
+            .send("tell who we are", Method::GET, "/user", None)
+            .await?;
         Ok(reply.body["login"].as_str().unwrap_or_default().to_owned())
     }
 
@@ -74,7 +76,10 @@ impl GitHub {
     /// A redirect (the name is an alias of a renamed repository) is an error, as is everything but 200 and 404.
     pub async fn repository(&self, name: &FullName) -> Result<Option<Repository>, Error> {
         let operation = format!("read repository {name}");
-        match self.send(&operation, Method::GET, &format!("/repos/{name}"), None).await {
+        match self
+            .send(&operation, Method::GET, &format!("/repos/{name}"), None)
+            .await
+        {
             Ok(reply) => read(&operation, reply.body).map(Some),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -88,7 +93,11 @@ impl GitHub {
     pub async fn create_repository(&self, new: &NewRepository) -> Result<Repository, Error> {
         let name = &new.full_name;
         let operation = format!("create repository {name}");
-        let path = if new.in_organisation { format!("/orgs/{}/repos", name.owner()) } else { "/user/repos".to_owned() };
+        let path = if new.in_organisation {
+            format!("/orgs/{}/repos", name.owner())
+        } else {
+            "/user/repos".to_owned()
+        };
         let body = json!({
             "name": name.name(),
             "description": new.description,
@@ -96,14 +105,22 @@ impl GitHub {
             "auto_init": false,
             "has_wiki": false,
         });
-        let reply = self.send(&operation, Method::POST, &path, Some(&body)).await?;
+        let reply = self
+            .send(&operation, Method::POST, &path, Some(&body))
+            .await?;
         let made: Repository = read(&operation, reply.body)?;
         if made.full_name.eq_ignore_ascii_case(&name.to_string()) {
             return Ok(made);
         }
         // GitHub rewrites names that it does not like, and the user behind the token may not be the owner.
         let message = format!("GitHub created {} instead; delete that one", made.full_name);
-        Err(Error::new("github", operation, Kind::Unexpected, Reach::Unknown, &message))
+        Err(Error::new(
+            "github",
+            operation,
+            Kind::Unexpected,
+            Reach::Unknown,
+            &message,
+        ))
     }
 
     /// Changes the description.
@@ -111,7 +128,8 @@ impl GitHub {
     /// # Errors
     /// As every write; a redirect is an error.
     pub async fn set_description(&self, name: &FullName, description: &str) -> Result<(), Error> {
-        self.patch(name, "describe", json!({"description": description})).await
+        self.patch(name, "describe", json!({"description": description}))
+            .await
     }
 
     /// Makes the repository read-only, or writable again.
@@ -128,7 +146,12 @@ impl GitHub {
     /// # Errors
     /// As every write.
     pub async fn set_private(&self, name: &FullName, private: bool) -> Result<(), Error> {
-        self.patch(name, "change the visibility of", json!({"private": private})).await
+        self.patch(
+            name,
+            "change the visibility of",
+            json!({"private": private}),
+        )
+        .await
     }
 
     /// Sets the default branch, which must exist.
@@ -136,12 +159,24 @@ impl GitHub {
     /// # Errors
     /// As every write.
     pub async fn set_default_branch(&self, name: &FullName, branch: &str) -> Result<(), Error> {
-        self.patch(name, "set the default branch of", json!({"default_branch": branch})).await
+        self.patch(
+            name,
+            "set the default branch of",
+            json!({"default_branch": branch}),
+        )
+        .await
     }
 
     async fn patch(&self, name: &FullName, verb: &str, body: Value) -> Result<(), Error> {
         let operation = format!("{verb} repository {name}");
-        self.send(&operation, Method::PATCH, &format!("/repos/{name}"), Some(&body)).await.map(drop)
+        self.send(
+            &operation,
+            Method::PATCH,
+            &format!("/repos/{name}"),
+            Some(&body),
+        )
+        .await
+        .map(drop)
     }
 
     /// Replaces the topics.
@@ -151,7 +186,14 @@ impl GitHub {
     pub async fn set_topics(&self, name: &FullName, topics: &[String]) -> Result<(), Error> {
         let operation = format!("set the topics of repository {name}");
         let body = json!({"names": topics});
-        self.send(&operation, Method::PUT, &format!("/repos/{name}/topics"), Some(&body)).await.map(drop)
+        self.send(
+            &operation,
+            Method::PUT,
+            &format!("/repos/{name}/topics"),
+            Some(&body),
+        )
+        .await
+        .map(drop)
     }
 
     /// Deletes the repository.
@@ -161,7 +203,9 @@ impl GitHub {
     /// an error, so that a renamed repository is never deleted by its old name.
     pub async fn delete_repository(&self, name: &FullName) -> Result<(), Error> {
         let operation = format!("delete repository {name}");
-        self.send(&operation, Method::DELETE, &format!("/repos/{name}"), None).await.map(drop)
+        self.send(&operation, Method::DELETE, &format!("/repos/{name}"), None)
+            .await
+            .map(drop)
     }
 
     /// All branches and tags.
@@ -169,7 +213,10 @@ impl GitHub {
     /// # Errors
     /// As every read. An empty repository has no refs, which is no error.
     pub async fn refs(&self, name: &FullName) -> Result<Refs, Error> {
-        let (heads, tags) = tokio::join!(self.matching_refs(name, "heads"), self.matching_refs(name, "tags"));
+        let (heads, tags) = tokio::join!(
+            self.matching_refs(name, "heads"),
+            self.matching_refs(name, "tags")
+        );
         let mut refs = heads?;
         refs.extend(tags?);
         Ok(refs)
@@ -187,8 +234,16 @@ impl GitHub {
                 Err(error) => return Err(error),
             };
             let listed: Vec<Ref> = read(&operation, reply.body)?;
-            refs.extend(listed.into_iter().map(|found| (found.name, found.object.sha)));
-            let more = reply.headers.get("link").and_then(|link| link.to_str().ok()).is_some_and(|link| link.contains("rel=\"next\""));
+            refs.extend(
+                listed
+                    .into_iter()
+                    .map(|found| (found.name, found.object.sha)),
+            );
+            let more = reply
+                .headers
+                .get("link")
+                .and_then(|link| link.to_str().ok())
+                .is_some_and(|link| link.contains("rel=\"next\""));
             if !more {
                 break;
             }
@@ -202,8 +257,18 @@ impl GitHub {
     /// As every read.
     pub async fn has_issues(&self, name: &FullName) -> Result<bool, Error> {
         let operation = format!("list the issues of repository {name}");
-        let reply = self.send(&operation, Method::GET, &format!("/repos/{name}/issues?state=all&per_page=1"), None).await?;
-        Ok(reply.body.as_array().is_some_and(|issues| !issues.is_empty()))
+        let reply = self
+            .send(
+                &operation,
+                Method::GET,
+                &format!("/repos/{name}/issues?state=all&per_page=1"),
+                None,
+            )
+            .await?;
+        Ok(reply
+            .body
+            .as_array()
+            .is_some_and(|issues| !issues.is_empty()))
     }
 }
 
@@ -222,6 +287,12 @@ struct Object {
 fn read<T: serde::de::DeserializeOwned>(operation: &str, body: Value) -> Result<T, Error> {
     serde_json::from_value(body).map_err(|error| {
         let message = format!("the answer has an unknown form: {error}");
-        Error::new("github", operation, Kind::Unexpected, Reach::Unknown, &message)
+        Error::new(
+            "github",
+            operation,
+            Kind::Unexpected,
+            Reach::Unknown,
+            &message,
+        )
     })
 }

@@ -58,14 +58,22 @@ impl Kubernetes {
     /// A configuration that cannot be used.
     pub async fn new(access: Access) -> Result<Self, BuildError> {
         let (client, credential) = match access {
-            Access::Endpoint { url, token, authority_pem } => {
+            Access::Endpoint {
+                url,
+                token,
+                authority_pem,
+            } => {
                 let credential = token.origin().to_string();
                 (endpoint(&url, token, authority_pem.as_deref())?, credential)
             }
-            Access::Kubeconfig(text) => (kubeconfig(&text).await?, "the kubeconfig (KUBECONFIG)".to_owned()),
+            Access::Kubeconfig(text) => (
+                kubeconfig(&text).await?,
+                "the kubeconfig (KUBECONFIG)".to_owned(),
+            ),
             Access::InCluster => {
                 let config = Config::incluster().map_err(|error| BuildError(error.to_string()))?;
-                let client = Client::try_from(tune(config)).map_err(|error| BuildError(error.to_string()))?;
+                let client = Client::try_from(tune(config))
+                    .map_err(|error| BuildError(error.to_string()))?;
                 (client, "the pod's service account".to_owned())
             }
         };
@@ -85,21 +93,46 @@ impl Kubernetes {
         body: Option<(&'static str, &Value)>,
     ) -> Result<Value, Error> {
         let started = std::time::Instant::now();
-        let sent = tokio::time::timeout(DEADLINE, self.exchange(operation, method.clone(), path, body)).await;
+        let sent = tokio::time::timeout(
+            DEADLINE,
+            self.exchange(operation, method.clone(), path, body),
+        )
+        .await;
         let result = sent.unwrap_or_else(|_| {
             let message = format!("no answer within {} s", DEADLINE.as_secs());
-            Err(Error::new("kubernetes", operation, Kind::Unavailable, Reach::Unknown, &message))
+            Err(Error::new(
+                "kubernetes",
+                operation,
+                Kind::Unavailable,
+                Reach::Unknown,
+                &message,
+            ))
         });
         let elapsed = started.elapsed();
         tracing::debug!(target: "upstream", system = "kubernetes", %method, operation, ok = result.is_ok(), ?elapsed);
         result
     }
 
-    async fn exchange(&self, operation: &str, method: Method, path: &str, body: Option<(&'static str, &Value)>) -> Result<Value, Error> {
+    async fn exchange(
+        &self,
+        operation: &str,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, &Value)>,
+    ) -> Result<Value, Error> {
         let unsendable = |error: &dyn fmt::Display| {
-            Error::new("kubernetes", operation, Kind::Invalid, Reach::NotSent, &error.to_string())
+            Error::new(
+                "kubernetes",
+                operation,
+                Kind::Invalid,
+                Reach::NotSent,
+                &error.to_string(),
+            )
         };
-        let mut request = http::Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::ACCEPT, "application/json");
         let bytes = match body {
             Some((content_type, body)) => {
                 request = request.header(header::CONTENT_TYPE, content_type);
@@ -107,36 +140,73 @@ impl Kubernetes {
             }
             None => Vec::new(),
         };
-        let request = request.body(Body::from(bytes)).map_err(|error| unsendable(&error))?;
-        let response = self.client.send(request).await.map_err(|error| lost(operation, &error))?;
+        let request = request
+            .body(Body::from(bytes))
+            .map_err(|error| unsendable(&error))?;
+        let response = self
+            .client
+            .send(request)
+            .await
+            .map_err(|error| lost(operation, &error))?;
         let (head, body) = response.into_parts();
-        let bytes = body.collect_bytes().await.map_err(|error| Error { reach: Reach::Unknown, ..lost(operation, &error) })?;
+        let bytes = body.collect_bytes().await.map_err(|error| Error {
+            reach: Reach::Unknown,
+            ..lost(operation, &error)
+        })?;
         let parsed: Option<Value> = serde_json::from_slice(&bytes).ok();
         if !head.status.is_success() {
-            return Err(refusal(operation, head.status.as_u16(), parsed.as_ref(), &bytes).with_headers(&head.headers));
+            return Err(
+                refusal(operation, head.status.as_u16(), parsed.as_ref(), &bytes)
+                    .with_headers(&head.headers),
+            );
         }
         parsed.ok_or_else(|| {
-            let base = Error::new("kubernetes", operation, Kind::Unexpected, Reach::Unknown, "the answer is not JSON");
-            Error { status: Some(head.status.as_u16()), ..base }
+            let base = Error::new(
+                "kubernetes",
+                operation,
+                Kind::Unexpected,
+                Reach::Unknown,
+                "the answer is not JSON",
+            );
+            Error {
+                status: Some(head.status.as_u16()),
+                ..base
+            }
         })
     }
 }
 
 impl fmt::Debug for Kubernetes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kubernetes").field("credential", &self.credential).finish_non_exhaustive()
+        f.debug_struct("Kubernetes")
+            .field("credential", &self.credential)
+            .finish_non_exhaustive()
     }
 }
 
-fn endpoint(url: &url::Url, token: TokenHandle, authority_pem: Option<&[u8]>) -> Result<Client, BuildError> {
+fn endpoint(
+    url: &url::Url,
+    token: TokenHandle,
+    authority_pem: Option<&[u8]>,
+) -> Result<Client, BuildError> {
     let bad = |error: &dyn fmt::Display| BuildError(error.to_string());
-    let uri: http::Uri = url.as_str().trim_end_matches('/').parse().map_err(|error: http::uri::InvalidUri| bad(&error))?;
+    let uri: http::Uri = url
+        .as_str()
+        .trim_end_matches('/')
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| bad(&error))?;
     let plain = uri.scheme_str() == Some("http");
     let mut config = tune(Config::new(uri));
     config.root_cert = match authority_pem {
         Some(pem) => {
             let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-            Some(certificates.map_err(|error| bad(&format!("{error:?}")))?.iter().map(|one| one.to_vec()).collect())
+            Some(
+                certificates
+                    .map_err(|error| bad(&format!("{error:?}")))?
+                    .iter()
+                    .map(|one| one.to_vec())
+                    .collect(),
+            )
         }
         // A plain address needs no roots.
         None if plain => Some(Vec::new()),
@@ -156,9 +226,13 @@ async fn kubeconfig(text: &str) -> Result<Client, BuildError> {
     let bad = |error: &dyn fmt::Display| BuildError(error.to_string());
     let parsed = kube::config::Kubeconfig::from_yaml(text).map_err(|error| bad(&error))?;
     let options = kube::config::KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(parsed, &options).await.map_err(|error| bad(&error))?;
+    let config = Config::from_custom_kubeconfig(parsed, &options)
+        .await
+        .map_err(|error| bad(&error))?;
     if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
-        return Err(BuildError("the kubeconfig runs a command to log in; use a service account's token instead".into()));
+        return Err(BuildError(
+            "the kubeconfig runs a command to log in; use a service account's token instead".into(),
+        ));
     }
     Client::try_from(tune(config)).map_err(|error| bad(&error))
 }
@@ -170,7 +244,10 @@ fn tune(mut config: Config) -> Config {
     config.read_timeout = None;
     config.write_timeout = None;
     config.proxy_url = None;
-    config.headers.push((header::USER_AGENT, HeaderValue::from_static(concat!("forgeline/", env!("CARGO_PKG_VERSION")))));
+    config.headers.push((
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("forgeline/", env!("CARGO_PKG_VERSION"))),
+    ));
     config
 }
 
@@ -184,16 +261,25 @@ fn lost(operation: &str, error: &kube::Error) -> Error {
         }
         next = cause.source();
     }
-    Error::new("kubernetes", operation, Kind::Unavailable, reach, &forgeline_upstream::http::chain(error))
+    Error::new(
+        "kubernetes",
+        operation,
+        Kind::Unavailable,
+        reach,
+        &forgeline_upstream::http::chain(error),
+    )
 }
 
 /// What a refusal means. Measured against kube-apiserver 1.36: an empty bearer is 403 as `system:anonymous`, a
 /// namespace that is going away refuses creations with 403 and its own name with 409, an unknown field is a 500.
 fn refusal(operation: &str, status: u16, body: Option<&Value>, bytes: &[u8]) -> Error {
     let text = String::from_utf8_lossy(bytes);
-    let message = body.and_then(|body| body["message"].as_str()).unwrap_or(&text);
+    let message = body
+        .and_then(|body| body["message"].as_str())
+        .unwrap_or(&text);
     let mut error = Error::from_status("kubernetes", operation, status, message);
-    let going_away = message.contains("is being terminated") || message.contains("object is being deleted");
+    let going_away =
+        message.contains("is being terminated") || message.contains("object is being deleted");
     if going_away {
         error.kind = Kind::Unavailable;
     }

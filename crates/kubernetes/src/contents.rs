@@ -42,18 +42,30 @@ impl Kubernetes {
     ///
     /// # Errors
     /// None of the kinds could be asked for: the cluster is not reachable.
-    pub async fn foreign_objects(&self, namespace: &str, run_id: &str) -> Result<Vec<Foreign>, Error> {
+    pub async fn foreign_objects(
+        &self,
+        namespace: &str,
+        run_id: &str,
+    ) -> Result<Vec<Foreign>, Error> {
         let looks = KINDS.iter().map(|(root, resource)| async move {
             let operation = format!("list {resource} in namespace {namespace}");
-            let path = format!("{root}/namespaces/{}/{resource}?limit=500", segment(namespace)?);
-            Ok::<_, Error>((*resource, self.send(&operation, Method::GET, &path, None).await))
+            let path = format!(
+                "{root}/namespaces/{}/{resource}?limit=500",
+                segment(namespace)?
+            );
+            Ok::<_, Error>((
+                *resource,
+                self.send(&operation, Method::GET, &path, None).await,
+            ))
         });
         let mut foreign = Vec::new();
         for look in join_all(looks).await {
             match look? {
                 (resource, Ok(list)) => foreign.extend(foreign_in(resource, &list, run_id)),
                 (_, Err(error)) if error.is_retryable() => return Err(error),
-                (resource, Err(_)) => foreign.push(Foreign { what: format!("{resource} (cannot be listed)") }),
+                (resource, Err(_)) => foreign.push(Foreign {
+                    what: format!("{resource} (cannot be listed)"),
+                }),
             }
         }
         Ok(foreign)
@@ -61,12 +73,23 @@ impl Kubernetes {
 }
 
 fn foreign_in(resource: &str, list: &Value, run_id: &str) -> Vec<Foreign> {
-    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let items = list["items"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let ours = run_id.to_ascii_lowercase();
     items
         .iter()
-        .filter(|item| item["metadata"]["labels"][RUN_ID].as_str() != Some(&ours) && !is_made_by_cluster(resource, item))
-        .map(|item| Foreign { what: format!("{resource}/{}", item["metadata"]["name"].as_str().unwrap_or("?")) })
+        .filter(|item| {
+            item["metadata"]["labels"][RUN_ID].as_str() != Some(&ours)
+                && !is_made_by_cluster(resource, item)
+        })
+        .map(|item| Foreign {
+            what: format!(
+                "{resource}/{}",
+                item["metadata"]["name"].as_str().unwrap_or("?")
+            ),
+        })
         .collect()
 }
 
@@ -75,7 +98,10 @@ fn is_made_by_cluster(resource: &str, item: &Value) -> bool {
     match resource {
         "configmaps" => name == "kube-root-ca.crt",
         "serviceaccounts" => name == "default",
-        "secrets" => item["type"] == "kubernetes.io/service-account-token" && name.starts_with("default-token-"),
+        "secrets" => {
+            item["type"] == "kubernetes.io/service-account-token"
+                && name.starts_with("default-token-")
+        }
         _ => false,
     }
 }

@@ -45,7 +45,12 @@ pub fn namespace(claim: &Claim<'_>, name: &str) -> Value {
 
 /// What stands in every project's namespace, in the order in which it is safe to apply.
 pub fn contents(claim: &Claim<'_>) -> Vec<Value> {
-    vec![limit_range(claim), resource_quota(claim), default_deny(claim), allow_dns(claim)]
+    vec![
+        limit_range(claim),
+        resource_quota(claim),
+        default_deny(claim),
+        allow_dns(claim),
+    ]
 }
 
 /// Containers without resources get these; without it the quota would refuse their pods.
@@ -97,10 +102,19 @@ mod tests {
 
     #[test]
     fn every_object_carries_its_run_and_project() {
-        let claim = Claim { run_id: "01JABC", project: "shop" };
-        for object in contents(&claim).into_iter().chain([namespace(&claim, "shop")]) {
+        let claim = Claim {
+            run_id: "01JABC",
+            project: "shop",
+        };
+        for object in contents(&claim)
+            .into_iter()
+            .chain([namespace(&claim, "shop")])
+        {
             assert_eq!(object["metadata"]["labels"][RUN_ID], "01jabc", "{object}");
-            assert_eq!(object["metadata"]["annotations"][PROJECT], "shop", "{object}");
+            assert_eq!(
+                object["metadata"]["annotations"][PROJECT], "shop",
+                "{object}"
+            );
         }
     }
 }

@@ -79,7 +79,11 @@ struct Condition {
 
 impl From<Raw> for Namespace {
     fn from(raw: Raw) -> Self {
-        let holds = raw.status.conditions.into_iter().filter(|condition| condition.status == "True");
+        let holds = raw
+            .status
+            .conditions
+            .into_iter()
+            .filter(|condition| condition.status == "True");
         Self {
             run_id: raw.metadata.annotations.get(manifest::RUN_ID).cloned(),
             project: raw.metadata.annotations.get(manifest::PROJECT).cloned(),
@@ -88,7 +92,9 @@ impl From<Raw> for Namespace {
             resource_version: raw.metadata.resource_version,
             created_at: raw.metadata.creation_timestamp,
             terminating: raw.metadata.deletion_timestamp.is_some(),
-            blocked_by: holds.map(|condition| format!("{}: {}", condition.kind, condition.message)).collect(),
+            blocked_by: holds
+                .map(|condition| format!("{}: {}", condition.kind, condition.message))
+                .collect(),
         }
     }
 }
@@ -100,7 +106,15 @@ impl Kubernetes {
     /// As every read.
     pub async fn namespace(&self, name: &str) -> Result<Option<Namespace>, Error> {
         let operation = format!("read namespace {name}");
-        match self.send(&operation, Method::GET, &format!("/api/v1/namespaces/{}", segment(name)?), None).await {
+        match self
+            .send(
+                &operation,
+                Method::GET,
+                &format!("/api/v1/namespaces/{}", segment(name)?),
+                None,
+            )
+            .await
+        {
             Ok(body) => read(&operation, body).map(Some),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -112,9 +126,19 @@ impl Kubernetes {
     /// # Errors
     /// [`Kind::Conflict`] when the name is taken, [`Kind::Unavailable`] while a former one is going away.
     pub async fn create_namespace(&self, manifest: &Value) -> Result<Namespace, Error> {
-        let operation = format!("create namespace {}", manifest["metadata"]["name"].as_str().unwrap_or_default());
+        let operation = format!(
+            "create namespace {}",
+            manifest["metadata"]["name"].as_str().unwrap_or_default()
+        );
         let path = format!("/api/v1/namespaces?fieldManager={MANAGER}&fieldValidation=Strict");
-        let body = self.send(&operation, Method::POST, &path, Some(("application/json", manifest))).await?;
+        let body = self
+            .send(
+                &operation,
+                Method::POST,
+                &path,
+                Some(("application/json", manifest)),
+            )
+            .await?;
         read(&operation, body)
     }
 
@@ -127,14 +151,25 @@ impl Kubernetes {
         let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
         let operation = format!("apply {kind} {name} in namespace {namespace}");
         let api = manifest["apiVersion"].as_str().unwrap_or("v1");
-        let root = if api.contains('/') { format!("/apis/{api}") } else { format!("/api/{api}") };
+        let root = if api.contains('/') {
+            format!("/apis/{api}")
+        } else {
+            format!("/api/{api}")
+        };
         let plural = plural(kind);
         let path = format!(
             "{root}/namespaces/{}/{plural}/{}?fieldManager={MANAGER}&fieldValidation=Strict",
             segment(namespace)?,
             segment(name)?
         );
-        self.send(&operation, Method::PATCH, &path, Some(("application/apply-patch+yaml", manifest))).await.map(drop)
+        self.send(
+            &operation,
+            Method::PATCH,
+            &path,
+            Some(("application/apply-patch+yaml", manifest)),
+        )
+        .await
+        .map(drop)
     }
 
     /// One object of a namespace. `None`: there is none.
@@ -146,8 +181,17 @@ impl Kubernetes {
         let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
         let operation = format!("read {kind} {name} in namespace {namespace}");
         let api = manifest["apiVersion"].as_str().unwrap_or("v1");
-        let root = if api.contains('/') { format!("/apis/{api}") } else { format!("/api/{api}") };
-        let path = format!("{root}/namespaces/{}/{}/{}", segment(namespace)?, plural(kind), segment(name)?);
+        let root = if api.contains('/') {
+            format!("/apis/{api}")
+        } else {
+            format!("/api/{api}")
+        };
+        let path = format!(
+            "{root}/namespaces/{}/{}/{}",
+            segment(namespace)?,
+            plural(kind),
+            segment(name)?
+        );
         match self.send(&operation, Method::GET, &path, None).await {
             Ok(body) => Ok(Some(body)),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
@@ -160,7 +204,11 @@ impl Kubernetes {
     ///
     /// # Errors
     /// [`Kind::Conflict`] when it has changed since it was read.
-    pub async fn delete_namespace(&self, namespace: &Namespace, patience: Duration) -> Result<Deleted, Error> {
+    pub async fn delete_namespace(
+        &self,
+        namespace: &Namespace,
+        patience: Duration,
+    ) -> Result<Deleted, Error> {
         if !namespace.terminating {
             let operation = format!("delete namespace {}", namespace.name);
             let body = json!({
@@ -168,7 +216,15 @@ impl Kubernetes {
                 "preconditions": {"uid": namespace.uid, "resourceVersion": namespace.resource_version},
             });
             let path = format!("/api/v1/namespaces/{}", segment(&namespace.name)?);
-            match self.send(&operation, Method::DELETE, &path, Some(("application/json", &body))).await {
+            match self
+                .send(
+                    &operation,
+                    Method::DELETE,
+                    &path,
+                    Some(("application/json", &body)),
+                )
+                .await
+            {
                 Ok(_) => {}
                 Err(error) if error.kind == Kind::NotFound => return Ok(Deleted::Gone),
                 Err(error) => return Err(error),
@@ -177,12 +233,21 @@ impl Kubernetes {
         self.wait_until_gone(namespace, patience).await
     }
 
-    async fn wait_until_gone(&self, namespace: &Namespace, patience: Duration) -> Result<Deleted, Error> {
+    async fn wait_until_gone(
+        &self,
+        namespace: &Namespace,
+        patience: Duration,
+    ) -> Result<Deleted, Error> {
         let end = tokio::time::Instant::now() + patience;
         let mut pause = Duration::from_millis(50);
         loop {
-            let now = self.namespace(&namespace.name).await?.filter(|now| now.uid == namespace.uid);
-            let Some(now) = now else { return Ok(Deleted::Gone) };
+            let now = self
+                .namespace(&namespace.name)
+                .await?
+                .filter(|now| now.uid == namespace.uid);
+            let Some(now) = now else {
+                return Ok(Deleted::Gone);
+            };
             if tokio::time::Instant::now() + pause > end {
                 return Ok(Deleted::Terminating(now.blocked_by));
             }
@@ -195,7 +260,13 @@ impl Kubernetes {
 fn read(operation: &str, body: Value) -> Result<Namespace, Error> {
     let raw: Raw = serde_json::from_value(body).map_err(|error| {
         let message = format!("the answer has an unknown form: {error}");
-        Error::new("kubernetes", operation, Kind::Unexpected, Reach::Unknown, &message)
+        Error::new(
+            "kubernetes",
+            operation,
+            Kind::Unexpected,
+            Reach::Unknown,
+            &message,
+        )
     })?;
     Ok(raw.into())
 }
@@ -210,10 +281,21 @@ fn plural(kind: &str) -> String {
 
 /// A name that stands in a path: DNS labels and dots only.
 pub(crate) fn segment(name: &str) -> Result<&str, Error> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
+    };
     if !name.is_empty() && name.len() <= 253 && name.bytes().all(plain) && !name.contains("..") {
         return Ok(name);
     }
-    let message = format!("`{}` is no Kubernetes name", name.chars().take(60).collect::<String>());
-    Err(Error::new("kubernetes", "name an object", Kind::Invalid, Reach::NotSent, &message))
+    let message = format!(
+        "`{}` is no Kubernetes name",
+        name.chars().take(60).collect::<String>()
+    );
+    Err(Error::new(
+        "kubernetes",
+        "name an object",
+        Kind::Invalid,
+        Reach::NotSent,
+        &message,
+    ))
 }

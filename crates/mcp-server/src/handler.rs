@@ -3,9 +3,10 @@
 use forgeline_auth::Caller;
 use forgeline_provision::{Actor, Provisioner};
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod, CompleteRequestParams, CompleteResult,
-    ContentBlock, Implementation, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
-    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
+    CompleteRequestParams, CompleteResult, ContentBlock, Implementation, ListPromptsRequestMethod,
+    ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
+    ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
@@ -26,7 +27,11 @@ impl Server {
     /// A server for HTTP, where the gate says who calls.
     pub fn new(provisioner: Provisioner) -> Self {
         let tools = std::sync::Arc::new(tools::all(&provisioner));
-        Self { provisioner, tools, local: None }
+        Self {
+            provisioner,
+            tools,
+            local: None,
+        }
     }
 
     /// A server for stdio, where everybody is this caller.
@@ -42,7 +47,9 @@ impl Server {
 
     fn actor(&self, context: &RequestContext<RoleServer>) -> Result<Actor, ErrorData> {
         let parts = context.extensions.get::<axum::http::request::Parts>();
-        let caller = parts.and_then(|parts| parts.extensions.get::<Caller>()).or(self.local.as_ref());
+        let caller = parts
+            .and_then(|parts| parts.extensions.get::<Caller>())
+            .or(self.local.as_ref());
         match caller {
             Some(caller) => Ok(Actor::new(caller.name.clone())),
             None => Err(ErrorData::internal_error("nobody said who calls", None)),
@@ -52,14 +59,19 @@ impl Server {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let me = Implementation::new("forgeline", env!("CARGO_PKG_VERSION")).with_title("forgeline");
+        let me =
+            Implementation::new("forgeline", env!("CARGO_PKG_VERSION")).with_title("forgeline");
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build()).with_server_info(me).with_instructions(
             "Provisions software projects. project_create makes all artifacts of a project in one call and is safe to repeat; \
              when it answers `running`, call project_status with the run_id until the state is final.",
         )
     }
 
-    async fn list_tools(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListToolsResult, ErrorData> {
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult::with_all_items(self.tools.as_ref().clone()))
     }
 
@@ -67,24 +79,44 @@ impl ServerHandler for Server {
         self.tools.iter().find(|tool| tool.name == name).cloned()
     }
 
-    async fn call_tool(&self, call: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
+    async fn call_tool(
+        &self,
+        call: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
         if self.get_tool(&call.name).is_none() {
-            return Err(ErrorData::invalid_params(format!("unknown tool: {}", call.name), None));
+            return Err(ErrorData::invalid_params(
+                format!("unknown tool: {}", call.name),
+                None,
+            ));
         }
         let actor = self.actor(&context)?;
         let arguments = call.arguments.unwrap_or_default();
         let (server, name) = (self.clone(), call.name.into_owned());
         // A task of its own: rmcp sends no answer for a handler that panics.
-        let answer = tokio::spawn(async move { tools::call(&server, &name, arguments, &actor, &context).await });
-        let answer = answer.await.map_err(|_| ErrorData::internal_error("the call failed inside the server; see its log", None))?;
+        let answer =
+            tokio::spawn(
+                async move { tools::call(&server, &name, arguments, &actor, &context).await },
+            );
+        let answer = answer.await.map_err(|_| {
+            ErrorData::internal_error("the call failed inside the server; see its log", None)
+        })?;
         Ok(result(answer).into())
     }
 
-    async fn list_prompts(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListPromptsResult, ErrorData> {
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
         Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
     }
 
-    async fn list_resources(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListResourcesResult, ErrorData> {
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
         Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
     }
 
@@ -93,17 +125,27 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
+        Err(ErrorData::method_not_found::<
+            ListResourceTemplatesRequestMethod,
+        >())
     }
 
-    async fn complete(&self, _: CompleteRequestParams, _: RequestContext<RoleServer>) -> Result<CompleteResult, ErrorData> {
+    async fn complete(
+        &self,
+        _: CompleteRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
         Err(ErrorData::method_not_found::<CompleteRequestMethod>())
     }
 }
 
 /// Structured content and a short text; a domain failure is the same object with `isError`.
 fn result(answer: Answer) -> CallToolResult {
-    let mut result = if answer.failed { CallToolResult::structured_error(answer.value) } else { CallToolResult::structured(answer.value) };
+    let mut result = if answer.failed {
+        CallToolResult::structured_error(answer.value)
+    } else {
+        CallToolResult::structured(answer.value)
+    };
     result.content = vec![ContentBlock::text(answer.text)];
     result
 }

@@ -54,7 +54,8 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
     });
     let stopping = stop.clone();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    let serving =
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
     tokio::select! {
         result = serving.into_future() => result,
         () = async { stopping.cancelled().await; tokio::time::sleep(DRAIN).await } => {
@@ -64,9 +65,20 @@ pub async fn serve(
     }
 }
 
-fn router(server: Server, gate: Gate, reach: &Reach, readiness: Readiness, cut_off: &CancellationToken) -> Router {
-    let hosts = ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).chain(reach.allowed_hosts.iter().cloned());
-    let local = ["http://localhost:*", "http://127.0.0.1:*"].into_iter().map(str::to_owned);
+fn router(
+    server: Server,
+    gate: Gate,
+    reach: &Reach,
+    readiness: Readiness,
+    cut_off: &CancellationToken,
+) -> Router {
+    let hosts = ["localhost", "127.0.0.1", "::1"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(reach.allowed_hosts.iter().cloned());
+    let local = ["http://localhost:*", "http://127.0.0.1:*"]
+        .into_iter()
+        .map(str::to_owned);
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
@@ -75,9 +87,18 @@ fn router(server: Server, gate: Gate, reach: &Reach, readiness: Readiness, cut_o
         .enforce_origin_validation()
         .with_max_request_body_bytes(BODY_LIMIT)
         .with_cancellation_token(cut_off.clone());
-    let service: StreamableHttpService<Server, NeverSessionManager> =
-        StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config);
-    let mcp = Router::new().route_service("/mcp", service).layer(axum::middleware::from_fn_with_state(gate, forgeline_auth::bearer));
+    let service: StreamableHttpService<Server, NeverSessionManager> = StreamableHttpService::new(
+        move || Ok(server.clone()),
+        Arc::new(NeverSessionManager::default()),
+        config,
+    );
+    let mcp =
+        Router::new()
+            .route_service("/mcp", service)
+            .layer(axum::middleware::from_fn_with_state(
+                gate,
+                forgeline_auth::bearer,
+            ));
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -88,6 +109,10 @@ fn router(server: Server, gate: Gate, reach: &Reach, readiness: Readiness, cut_o
 async fn readyz(State(readiness): State<Readiness>) -> Response {
     match readiness() {
         Ok(()) => Json(json!({"ready": true})).into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"ready": false, "why": why}))).into_response(),
+        Err(why) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({"ready": false, "why": why})),
+        )
+            .into_response(),
     }
 }

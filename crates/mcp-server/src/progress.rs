@@ -14,8 +14,15 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Waits for `work` and tells the caller meanwhile what happens to the run, if the caller asked to be told.
-pub(crate) async fn told<T>(engine: &Engine, run: &RunId, context: &RequestContext<RoleServer>, work: impl Future<Output = T>) -> T {
-    let Some(token) = context.meta.get_progress_token() else { return work.await };
+pub(crate) async fn told<T>(
+    engine: &Engine,
+    run: &RunId,
+    context: &RequestContext<RoleServer>,
+    work: impl Future<Output = T>,
+) -> T {
+    let Some(token) = context.meta.get_progress_token() else {
+        return work.await;
+    };
     let mut events = engine.events();
     let mut work = pin!(work);
     let mut count = 0.0;
@@ -35,7 +42,10 @@ pub(crate) async fn told<T>(engine: &Engine, run: &RunId, context: &RequestConte
 }
 
 /// The next thing that happens to the run, in a few words.
-async fn next_line(events: &mut tokio::sync::broadcast::Receiver<forgeline_step_engine::RunEvent>, run: &RunId) -> String {
+async fn next_line(
+    events: &mut tokio::sync::broadcast::Receiver<forgeline_step_engine::RunEvent>,
+    run: &RunId,
+) -> String {
     loop {
         match events.recv().await {
             Ok(event) if event.run_id == *run => {
@@ -51,10 +61,25 @@ async fn next_line(events: &mut tokio::sync::broadcast::Receiver<forgeline_step_
 
 fn line(record: &Record) -> Option<String> {
     match record {
-        Record::Started { step, verb: Verb::Apply } => Some(format!("{step}: started")),
-        Record::Started { step, verb: Verb::Undo } => Some(format!("{step}: undoing")),
-        Record::Done { step, verb: Verb::Apply, duration_ms, .. } => Some(format!("{step}: done in {duration_ms} ms")),
-        Record::Done { step, verb: Verb::Undo, .. } => Some(format!("{step}: undone")),
+        Record::Started {
+            step,
+            verb: Verb::Apply,
+        } => Some(format!("{step}: started")),
+        Record::Started {
+            step,
+            verb: Verb::Undo,
+        } => Some(format!("{step}: undoing")),
+        Record::Done {
+            step,
+            verb: Verb::Apply,
+            duration_ms,
+            ..
+        } => Some(format!("{step}: done in {duration_ms} ms")),
+        Record::Done {
+            step,
+            verb: Verb::Undo,
+            ..
+        } => Some(format!("{step}: undone")),
         Record::Failed { step, error, .. } => Some(format!("{step}: failed: {error}")),
         Record::Settling => Some("waiting until an ambiguous request has settled".to_owned()),
         Record::Ended { state, .. } => Some(format!("run {}", state.as_str())),

@@ -12,7 +12,7 @@ pub(crate) fn object(value: Value) -> JsonObject {
 }
 
 fn or_null(schema: Value) -> Value {
-    json!({"anyOf": [schema, {"type": "null"}]})
+    json!({"anyOf": Value::Array(vec![schema, json!({"type": "null"})])})
 }
 
 fn text_or_null() -> Value {
@@ -43,7 +43,10 @@ fn artifact(fields: &[(&str, Value)]) -> Value {
     for (name, schema) in fields {
         properties.insert((*name).to_owned(), schema.clone());
     }
-    properties.insert("origin".into(), json!({"type": "string", "enum": ["created", "existing", "adopted"]}));
+    properties.insert(
+        "origin".into(),
+        json!({"type": "string", "enum": ["created", "existing", "adopted"]}),
+    );
     or_null(json!({"type": "object", "properties": properties, "required": ["origin"]}))
 }
 

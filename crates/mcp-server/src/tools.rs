@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgeline_provision::{Actor, Provisioner, RunView};
+use rmcp::RoleServer;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use rmcp::service::RequestContext;
-use rmcp::RoleServer;
 use serde_json::Value;
 
 use crate::handler::Server;
@@ -31,19 +31,34 @@ pub(crate) struct Answer {
 
 impl Answer {
     fn of_run(view: &RunView) -> Self {
-        Self { value: serde_json::to_value(view).unwrap_or_default(), text: sentence(view), failed: view.error.is_some() }
+        Self {
+            value: serde_json::to_value(view).unwrap_or_default(),
+            text: sentence(view),
+            failed: view.error.is_some(),
+        }
     }
 }
 
 /// All tools, workflows first.
 pub(crate) fn all(provisioner: &Provisioner) -> Vec<Tool> {
-    let mut tools: Vec<Tool> = provisioner.catalogue().all().iter().map(workflow::tool).collect();
+    let mut tools: Vec<Tool> = provisioner
+        .catalogue()
+        .all()
+        .iter()
+        .map(workflow::tool)
+        .collect();
     tools.extend(runs::tools());
     tools
 }
 
 /// Calls a tool that exists.
-pub(crate) async fn call(server: &Server, name: &str, arguments: JsonObject, actor: &Actor, context: &RequestContext<RoleServer>) -> Answer {
+pub(crate) async fn call(
+    server: &Server,
+    name: &str,
+    arguments: JsonObject,
+    actor: &Actor,
+    context: &RequestContext<RoleServer>,
+) -> Answer {
     match name {
         "project_status" => runs::status(server, arguments, context).await,
         "project_list" => runs::list(server, arguments).await,
@@ -61,7 +76,14 @@ struct Nature {
     idempotent: bool,
 }
 
-fn tool(name: String, title: &str, description: String, input: Value, output: Value, nature: Nature) -> Tool {
+fn tool(
+    name: String,
+    title: &str,
+    description: String,
+    input: Value,
+    output: Value,
+    nature: Nature,
+) -> Tool {
     let annotations = ToolAnnotations::with_title(title)
         .read_only(nature.read_only)
         .destructive(nature.destructive)
@@ -88,7 +110,11 @@ fn sentence(view: &RunView) -> String {
         }
     }
     if !view.left_behind.is_empty() {
-        let left: Vec<String> = view.left_behind.iter().map(|left| format!("{} ({})", left.artifact, left.command)).collect();
+        let left: Vec<String> = view
+            .left_behind
+            .iter()
+            .map(|left| format!("{} ({})", left.artifact, left.command))
+            .collect();
         text.push_str(&format!(". Left behind: {}", left.join(", ")));
     }
     if view.state.is_some_and(|state| state.is_live()) {

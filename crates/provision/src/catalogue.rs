@@ -5,8 +5,10 @@ use std::fmt;
 use forgeline_step_engine::{Problem, Registry, Workflow};
 
 /// File name and text of every shipped workflow.
-const SHIPPED: [(&str, &str); 1] =
-    [("workflows/project_create.yaml", include_str!("../../../workflows/project_create.yaml"))];
+const SHIPPED: [(&str, &str); 1] = [(
+    "workflows/project_create.yaml",
+    include_str!("../../../workflows/project_create.yaml"),
+)];
 
 /// The workflows by name.
 #[derive(Clone, Debug)]
@@ -44,12 +46,18 @@ impl Catalogue {
                 Err(found) => problems.extend(found),
             }
         }
-        if problems.is_empty() { Ok(Self { workflows }) } else { Err(CatalogueError { problems }) }
+        if problems.is_empty() {
+            Ok(Self { workflows })
+        } else {
+            Err(CatalogueError { problems })
+        }
     }
 
     /// No workflows: for commands that only look.
     pub fn none() -> Self {
-        Self { workflows: Vec::new() }
+        Self {
+            workflows: Vec::new(),
+        }
     }
 
     /// The workflow of this name.

@@ -18,6 +18,6 @@ pub use provisioner::{Call, Provisioner, Setup, Started};
 pub use steps::registry;
 pub use upstreams::{MirrorCredentials, Timings, Upstreams};
 pub use view::{
-    Access, Artifacts, ErrorView, RepositoryArtifact, IssueArtifact, LeftBehind, MirrorArtifact, NamespaceArtifact, ProjectList,
-    ProjectRow, RunView, StepView,
+    Access, Artifacts, ErrorView, IssueArtifact, LeftBehind, MirrorArtifact, NamespaceArtifact,
+    ProjectList, ProjectRow, RepositoryArtifact, RunView, StepView,
 };

@@ -46,7 +46,10 @@ pub(crate) enum Whose {
 
 /// The description that a creation carries until its receipt is durable.
 pub(crate) fn claim(cx: &StepCx) -> String {
-    let until = cx.intent_at.checked_add(SignedDuration::try_from(CLAIM).unwrap_or_default()).unwrap_or(cx.intent_at);
+    let until = cx
+        .intent_at
+        .checked_add(SignedDuration::try_from(CLAIM).unwrap_or_default())
+        .unwrap_or(cx.intent_at);
     format!("forgeline claim {} until {until:.0}", cx.run_id)
 }
 
@@ -57,18 +60,27 @@ pub(crate) fn topic(run: &RunId) -> String {
 
 /// The run that an unfinished creation names.
 fn claimant(description: &str) -> Option<RunId> {
-    description.strip_prefix("forgeline claim ")?.split(' ').next()?.parse().ok()
+    description
+        .strip_prefix("forgeline claim ")?
+        .split(' ')
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// The run that a finished creation names.
 fn maker(topics: &[String]) -> Option<RunId> {
-    topics.iter().find_map(|topic| topic.to_ascii_lowercase().strip_prefix("fl-")?.parse().ok())
+    topics
+        .iter()
+        .find_map(|topic| topic.to_ascii_lowercase().strip_prefix("fl-")?.parse().ok())
 }
 
 /// Whether something this old may have been made after the step's intent.
 pub(crate) fn not_before_intent(cx: &StepCx, created_at: Timestamp) -> bool {
     let skew = SignedDuration::try_from(SKEW).unwrap_or_default();
-    created_at.checked_add(skew).is_ok_and(|at| at >= cx.intent_at)
+    created_at
+        .checked_add(skew)
+        .is_ok_and(|at| at >= cx.intent_at)
 }
 
 /// Whether this run made the repository; `output` is its receipt, when it is known.
@@ -94,15 +106,22 @@ pub(crate) async fn whose(cx: &StepCx, facts: &Facts<'_>) -> Result<Whose, StepE
     let claimed = claimant(facts.description);
     let by = claimed.clone().or_else(|| maker(facts.topics));
     let Some(run) = by else {
-        return Ok(Whose::Foreign { why: format!("{} exists and was not made by forgeline", facts.full_name), claimed: false });
+        return Ok(Whose::Foreign {
+            why: format!("{} exists and was not made by forgeline", facts.full_name),
+            claimed: false,
+        });
     };
     match cx.subject_of(&run).await? {
         Some(subject) if subject == cx.subject => Ok(Whose::Project),
-        Some(subject) => {
-            Ok(Whose::Foreign { why: format!("{} belongs to the project `{subject}`", facts.full_name), claimed: claimed.is_some() })
-        }
+        Some(subject) => Ok(Whose::Foreign {
+            why: format!("{} belongs to the project `{subject}`", facts.full_name),
+            claimed: claimed.is_some(),
+        }),
         None => Ok(Whose::Foreign {
-            why: format!("{} was made by run {run}, which this journal does not know: another instance is at work", facts.full_name),
+            why: format!(
+                "{} was made by run {run}, which this journal does not know: another instance is at work",
+                facts.full_name
+            ),
             claimed: claimed.is_some(),
         }),
     }
@@ -123,7 +142,10 @@ mod tests {
     #[test]
     fn the_run_is_read_back_from_claim_and_topic() {
         let run = RunId::new();
-        assert_eq!(claimant(&format!("forgeline claim {run} until 2026-01-01T00:00:00Z")), Some(run.clone()));
+        assert_eq!(
+            claimant(&format!("forgeline claim {run} until 2026-01-01T00:00:00Z")),
+            Some(run.clone())
+        );
         assert_eq!(maker(&["a".into(), topic(&run)]), Some(run.clone()));
         assert!(topic(&run).len() <= 35);
         assert_eq!(claimant("my project"), None);

@@ -52,7 +52,10 @@ pub struct Started {
 impl Provisioner {
     /// The use-cases over this engine.
     pub fn new(engine: Engine, setup: Setup) -> Self {
-        Self { engine, setup: std::sync::Arc::new(setup) }
+        Self {
+            engine,
+            setup: std::sync::Arc::new(setup),
+        }
     }
 
     /// The engine below.
@@ -75,11 +78,25 @@ impl Provisioner {
     /// # Errors
     /// The view of the refusal.
     pub async fn start(&self, call: &Call, actor: &Actor) -> Result<Started, Box<RunView>> {
-        let project = call.inputs.get("name").and_then(Value::as_str).map(str::to_owned);
-        let refused = |error: ErrorView| Box::new(RunView::refused(self.environment(), project.as_deref(), error));
+        let project = call
+            .inputs
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        let refused = |error: ErrorView| {
+            Box::new(RunView::refused(
+                self.environment(),
+                project.as_deref(),
+                error,
+            ))
+        };
         let Some(workflow) = self.setup.catalogue.get(&call.workflow).cloned() else {
             let message = format!("there is no workflow `{}`", call.workflow);
-            return Err(refused(ErrorView::new("workflow.unknown", message, "choose one of `forgeline workflow list`")));
+            return Err(refused(ErrorView::new(
+                "workflow.unknown",
+                message,
+                "choose one of `forgeline workflow list`",
+            )));
         };
         let request = forgeline_step_engine::Request {
             workflow,
@@ -89,11 +106,24 @@ impl Provisioner {
             options: call.options.clone(),
             caller: actor.name().to_owned(),
         };
-        let admission = self.engine.start(request).await.map_err(|error| refused(engine_error(&error)))?;
+        let admission = self
+            .engine
+            .start(request)
+            .await
+            .map_err(|error| refused(engine_error(&error)))?;
         match admission {
-            Admission::Fresh(row) => Ok(Started { run_id: row.run_id, joined: false }),
-            Admission::Joined(row) => Ok(Started { run_id: row.run_id, joined: true }),
-            Admission::Answered(row) => Ok(Started { run_id: row.run_id, joined: false }),
+            Admission::Fresh(row) => Ok(Started {
+                run_id: row.run_id,
+                joined: false,
+            }),
+            Admission::Joined(row) => Ok(Started {
+                run_id: row.run_id,
+                joined: true,
+            }),
+            Admission::Answered(row) => Ok(Started {
+                run_id: row.run_id,
+                joined: false,
+            }),
             other => Err(refused(admission_error(&other))),
         }
     }
@@ -120,7 +150,12 @@ impl Provisioner {
     }
 
     /// A run by its id, or the newest run of a project.
-    pub async fn status(&self, project: Option<&str>, run_id: Option<&str>, wait: Option<Duration>) -> RunView {
+    pub async fn status(
+        &self,
+        project: Option<&str>,
+        run_id: Option<&str>,
+        wait: Option<Duration>,
+    ) -> RunView {
         let run = match self.find(project, run_id).await {
             Ok(run) => run,
             Err(error) => return RunView::refused(self.environment(), project, error),
@@ -134,25 +169,55 @@ impl Provisioner {
     async fn find(&self, project: Option<&str>, run_id: Option<&str>) -> Result<RunId, ErrorView> {
         match (project, run_id) {
             (_, Some(run_id)) => run_id.parse().map_err(|error| {
-                ErrorView::new("input.invalid", format!("{error}"), "give the run id of an answer, or `forgeline list`")
+                ErrorView::new(
+                    "input.invalid",
+                    format!("{error}"),
+                    "give the run id of an answer, or `forgeline list`",
+                )
             }),
             (Some(project), None) => {
-                let query = RunQuery { subject: Some(project.to_owned()), limit: Some(1), ..RunQuery::default() };
-                let rows = self.engine.runs(&query).await.map_err(|error| engine_error(&error))?;
-                rows.into_iter().next().map(|row| row.run_id).ok_or_else(|| {
-                    let message = format!("there is no run for the project `{project}` in this journal");
-                    ErrorView::new("project.unknown", message, "look at `forgeline list`")
-                })
+                let query = RunQuery {
+                    subject: Some(project.to_owned()),
+                    limit: Some(1),
+                    ..RunQuery::default()
+                };
+                let rows = self
+                    .engine
+                    .runs(&query)
+                    .await
+                    .map_err(|error| engine_error(&error))?;
+                rows.into_iter()
+                    .next()
+                    .map(|row| row.run_id)
+                    .ok_or_else(|| {
+                        let message =
+                            format!("there is no run for the project `{project}` in this journal");
+                        ErrorView::new("project.unknown", message, "look at `forgeline list`")
+                    })
             }
-            (None, None) => Err(ErrorView::new("input.invalid", "neither project nor run_id is given", "give one of them")),
+            (None, None) => Err(ErrorView::new(
+                "input.invalid",
+                "neither project nor run_id is given",
+                "give one of them",
+            )),
         }
     }
 
     /// Projects by their newest runs: stuck ones first, then the newest. `cursor` is a run id of the last page's answer.
-    pub async fn list(&self, state: Option<RunState>, limit: usize, cursor: Option<&str>) -> ProjectList {
+    pub async fn list(
+        &self,
+        state: Option<RunState>,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> ProjectList {
         let rows = match self.engine.runs(&RunQuery::default()).await {
             Ok(rows) => rows,
-            Err(error) => return ProjectList { error: Some(engine_error(&error)), ..ProjectList::default() },
+            Err(error) => {
+                return ProjectList {
+                    error: Some(engine_error(&error)),
+                    ..ProjectList::default()
+                };
+            }
         };
         let mut newest: Vec<RunRow> = Vec::new();
         for row in rows {
@@ -162,15 +227,24 @@ impl Provisioner {
         }
         newest.retain(|row| state.is_none_or(|state| state == row.state));
         newest.sort_by_key(|row| row.state != RunState::Stuck);
-        let from = cursor.and_then(|cursor| newest.iter().position(|row| row.run_id.as_str() == cursor)).map_or(0, |at| at + 1);
+        let from = cursor
+            .and_then(|cursor| newest.iter().position(|row| row.run_id.as_str() == cursor))
+            .map_or(0, |at| at + 1);
         let page: Vec<&RunRow> = newest.iter().skip(from).take(limit).collect();
         let more = newest.len() > from + page.len();
-        let next_cursor = page.last().filter(|_| more).map(|row| row.run_id.to_string());
+        let next_cursor = page
+            .last()
+            .filter(|_| more)
+            .map(|row| row.run_id.to_string());
         let mut projects = Vec::with_capacity(page.len());
         for row in page {
             projects.push(self.row(row).await);
         }
-        ProjectList { projects, next_cursor, error: None }
+        ProjectList {
+            projects,
+            next_cursor,
+            error: None,
+        }
     }
 
     async fn row(&self, row: &RunRow) -> ProjectRow {
@@ -181,18 +255,36 @@ impl Provisioner {
             run_id: row.run_id.to_string(),
             updated_at: format!("{:.0}", row.updated_at),
             expires_at: None,
-            url: view.artifacts.gitea_repository.map(|repository| repository.url),
+            url: view
+                .artifacts
+                .gitea_repository
+                .map(|repository| repository.url),
         }
     }
 
     /// Acts on a run that stands still, waits, and shows it.
-    pub async fn resume(&self, run_id: &str, decision: Decision, actor: &Actor, limit: Option<Duration>) -> RunView {
+    pub async fn resume(
+        &self,
+        run_id: &str,
+        decision: Decision,
+        actor: &Actor,
+        limit: Option<Duration>,
+    ) -> RunView {
         let run = match self.find(None, Some(run_id)).await {
             Ok(run) => run,
             Err(error) => return RunView::refused(self.environment(), None, error),
         };
         match self.engine.decide(&run, decision, actor.name()).await {
-            Ok(()) => self.wait(&Started { run_id: run, joined: false }, limit).await,
+            Ok(()) => {
+                self.wait(
+                    &Started {
+                        run_id: run,
+                        joined: false,
+                    },
+                    limit,
+                )
+                .await
+            }
             Err(error) => RunView::refused(self.environment(), None, engine_error(&error)),
         }
     }
@@ -204,7 +296,16 @@ impl Provisioner {
             Err(error) => return RunView::refused(self.environment(), None, error),
         };
         match self.engine.cancel(&run, actor.name()).await {
-            Ok(()) => self.wait(&Started { run_id: run, joined: false }, limit).await,
+            Ok(()) => {
+                self.wait(
+                    &Started {
+                        run_id: run,
+                        joined: false,
+                    },
+                    limit,
+                )
+                .await
+            }
             Err(error) => RunView::refused(self.environment(), None, engine_error(&error)),
         }
     }
@@ -214,14 +315,29 @@ fn admission_error(admission: &Admission) -> ErrorView {
     match admission {
         Admission::Conflict { run_id, differing } => ErrorView::new(
             "project.conflict",
-            format!("run {run_id} made this project with other inputs; these differ: {}", differing.join(", ")),
+            format!(
+                "run {run_id} made this project with other inputs; these differ: {}",
+                differing.join(", ")
+            ),
             "call with the same inputs, or choose another name",
         ),
         Admission::Busy { run_id, workflow } => {
-            let message = format!("run {run_id} of the workflow `{workflow}` is under way for this project");
-            ErrorView { retryable: true, ..ErrorView::new("project.busy", message, "wait until it has ended, then call again") }
+            let message =
+                format!("run {run_id} of the workflow `{workflow}` is under way for this project");
+            ErrorView {
+                retryable: true,
+                ..ErrorView::new(
+                    "project.busy",
+                    message,
+                    "wait until it has ended, then call again",
+                )
+            }
         }
-        Admission::Locked { resource, run_id, subject } => ErrorView::new(
+        Admission::Locked {
+            resource,
+            run_id,
+            subject,
+        } => ErrorView::new(
             "project.locked",
             format!("{resource} is held by run {run_id} of the project `{subject}`"),
             format!("wait for it (`forgeline status --run {run_id}`), or choose other names"),
@@ -239,7 +355,11 @@ fn admission_error(admission: &Admission) -> ErrorView {
             ErrorView {
                 retryable: true,
                 retry_after_ms: Some(left + 100),
-                ..ErrorView::new("project.settling", message, "call again after retry_after_ms")
+                ..ErrorView::new(
+                    "project.settling",
+                    message,
+                    "call again after retry_after_ms",
+                )
             }
         }
         Admission::Fresh(_) | Admission::Joined(_) | Admission::Answered(_) => {
@@ -251,12 +371,24 @@ fn admission_error(admission: &Admission) -> ErrorView {
 fn engine_error(error: &EngineError) -> ErrorView {
     match error {
         EngineError::Journal(error) => journal_error(error),
-        EngineError::Input(problems) => {
-            ErrorView::new("input.invalid", problems.join("; "), "correct these inputs and call again")
+        EngineError::Input(problems) => ErrorView::new(
+            "input.invalid",
+            problems.join("; "),
+            "correct these inputs and call again",
+        ),
+        EngineError::Workflow { .. } => ErrorView::new(
+            "workflow.invalid",
+            error.to_string(),
+            "mend the workflow file",
+        ),
+        EngineError::UnknownRun(_) => {
+            ErrorView::new("run.unknown", error.to_string(), "look at `forgeline list`")
         }
-        EngineError::Workflow { .. } => ErrorView::new("workflow.invalid", error.to_string(), "mend the workflow file"),
-        EngineError::UnknownRun(_) => ErrorView::new("run.unknown", error.to_string(), "look at `forgeline list`"),
-        EngineError::NotNow(_) => ErrorView::new("run.not_now", error.to_string(), "look at the run with `forgeline status --run ID`"),
+        EngineError::NotNow(_) => ErrorView::new(
+            "run.not_now",
+            error.to_string(),
+            "look at the run with `forgeline status --run ID`",
+        ),
     }
 }
 

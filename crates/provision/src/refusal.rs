@@ -17,41 +17,60 @@ pub(crate) struct Need<'a> {
 }
 
 /// A failed write.
+#[allow(clippy::needless_pass_by_value)] // it is what `map_err` gives
 pub(crate) fn of_write(error: Error, need: &Need<'_>) -> StepError {
     let effect = match error.reach {
         Reach::NotSent | Reach::Refused => Effect::None,
         Reach::Unknown => Effect::Possible,
     };
-    from(error, need).effect(effect)
+    from(&error, need).effect(effect)
 }
 
 /// A failed creation, where a conflict means that the name is taken.
 pub(crate) fn of_create(error: Error, need: &Need<'_>) -> StepError {
     let taken = error.kind == Kind::Conflict;
     let made = of_write(error, need);
-    if taken { made.effect(Effect::Taken) } else { made }
+    if taken {
+        made.effect(Effect::Taken)
+    } else {
+        made
+    }
 }
 
 /// A failed read; it left nothing.
+#[allow(clippy::needless_pass_by_value)] // it is what `map_err` gives
 pub(crate) fn of_read(error: Error, need: &Need<'_>) -> StepError {
-    from(error, need).effect(Effect::None)
+    from(&error, need).effect(Effect::None)
 }
 
-fn from(error: Error, need: &Need<'_>) -> StepError {
+fn from(error: &Error, need: &Need<'_>) -> StepError {
     let system = error.system.replace('-', "_");
     let (word, remedy) = match error.kind {
         Kind::Denied if error.is_unauthenticated() => (
             "unauthorized",
-            Some(format!("put a valid token into {} and start again", variable(need.credential))),
+            Some(format!(
+                "put a valid token into {} and start again",
+                variable(need.credential)
+            )),
         ),
         Kind::Denied => ("missing_scope", Some(need.fix.to_owned())),
         Kind::NotFound => ("not_found", Some(need.fix.to_owned())),
         Kind::Conflict => ("conflict", None),
-        Kind::Unavailable => ("unavailable", Some(format!("look whether {} is up, then call again", error.system))),
-        Kind::Invalid => ("invalid", None),
-        Kind::Unexpected if error.is_redirect() => {
-            ("renamed", Some("the repository was renamed or moved; call with its present name".to_owned()))
-        }
+        Kind::Unavailable => (
+            "unavailable",
+            Some(format!(
+                "look whether {} is up, then call again",
+                error.system
+            )),
+        ),
+        Kind::Invalid => (
+            "invalid",
+            Some("correct what the message names, then call again".to_owned()),
+        ),
+        Kind::Unexpected if error.is_redirect() => (
+            "renamed",
+            Some("the repository was renamed or moved; call with its present name".to_owned()),
+        ),
         Kind::Unexpected => ("unexpected", None),
     };
     let mut message = error.to_string();
@@ -60,20 +79,26 @@ fn from(error: Error, need: &Need<'_>) -> StepError {
             message.push_str(&format!("; {} is not accepted", need.credential));
         }
         // GitHub answers 404 where a right is missing, so that nobody learns what is there.
-        Kind::Denied | Kind::NotFound => message.push_str(&format!("; {} needs {}", need.credential, need.right)),
+        Kind::Denied | Kind::NotFound => {
+            message.push_str(&format!("; {} needs {}", need.credential, need.right))
+        }
         Kind::Conflict | Kind::Unavailable | Kind::Invalid | Kind::Unexpected => {}
     }
     StepError {
         remedy,
         retryable: error.is_retryable(),
-        retry_after_ms: error.retry_after.and_then(|wait: Duration| u64::try_from(wait.as_millis()).ok()),
+        retry_after_ms: error
+            .retry_after
+            .and_then(|wait: Duration| u64::try_from(wait.as_millis()).ok()),
         ..StepError::refused(&format!("{system}.{word}"), message)
     }
 }
 
 /// The variable's name out of "environment variable X" and the like.
 fn variable(credential: &str) -> &str {
-    credential.strip_prefix("environment variable ").unwrap_or(credential)
+    credential
+        .strip_prefix("environment variable ")
+        .unwrap_or(credential)
 }
 
 /// How a credential is named in messages.
@@ -93,7 +118,10 @@ mod tests {
 
     #[test]
     fn a_missing_right_names_variable_system_right_and_fix() {
-        let error = of_create(Error::from_status("github", "create repository acme/shop", 404, "Not Found"), &NEED);
+        let error = of_create(
+            Error::from_status("github", "create repository acme/shop", 404, "Not Found"),
+            &NEED,
+        );
         for part in ["github", "GITHUB_PAT", "`repo`"] {
             assert!(error.message.contains(part), "{}", error.message);
         }
@@ -103,7 +131,13 @@ mod tests {
 
     #[test]
     fn a_lost_reply_may_have_acted_and_a_taken_name_leads_to_a_look() {
-        assert_eq!(of_create(Error::from_status("github", "x", 502, ""), &NEED).effect, Effect::Possible);
-        assert_eq!(of_create(Error::from_status("gitea", "x", 409, ""), &NEED).effect, Effect::Taken);
+        assert_eq!(
+            of_create(Error::from_status("github", "x", 502, ""), &NEED).effect,
+            Effect::Possible
+        );
+        assert_eq!(
+            of_create(Error::from_status("gitea", "x", 409, ""), &NEED).effect,
+            Effect::Taken
+        );
     }
 }

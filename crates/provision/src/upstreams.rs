@@ -36,16 +36,32 @@ pub struct Timings {
 impl Default for Timings {
     /// Settle times outlive the longest call (15 s); re-checks are due after 60 s, 120 s and 30 s.
     fn default() -> Self {
-        let timing = |recheck| Timing { settle: Duration::from_secs(20), recheck: Duration::from_secs(recheck) };
-        Self { gitea: timing(60), github: timing(120), kubernetes: timing(30), namespace_patience: Duration::from_secs(60) }
+        let timing = |recheck| Timing {
+            settle: Duration::from_secs(20),
+            recheck: Duration::from_secs(recheck),
+        };
+        Self {
+            gitea: timing(60),
+            github: timing(120),
+            kubernetes: timing(30),
+            namespace_patience: Duration::from_secs(60),
+        }
     }
 }
 
 impl Timings {
     /// Times for stand-ins on the same machine, which answer at once and read what they wrote.
     pub fn sandbox() -> Self {
-        let timing = Timing { settle: Duration::from_millis(250), recheck: Duration::from_secs(1) };
-        Self { gitea: timing, github: timing, kubernetes: timing, namespace_patience: Duration::from_secs(2) }
+        let timing = Timing {
+            settle: Duration::from_millis(250),
+            recheck: Duration::from_secs(1),
+        };
+        Self {
+            gitea: timing,
+            github: timing,
+            kubernetes: timing,
+            namespace_patience: Duration::from_secs(2),
+        }
     }
 }
 
@@ -69,6 +85,10 @@ pub struct Upstreams {
 impl Upstreams {
     pub(crate) fn announce(&self, cx: &StepCx, resource: &str) {
         let audit: &Audit = &self.audit;
-        audit.destruction(&Destruction { actor: &cx.caller, run_id: cx.run_id.as_str(), resource });
+        audit.destruction(&Destruction {
+            actor: &cx.caller,
+            run_id: cx.run_id.as_str(),
+            resource,
+        });
     }
 }

@@ -1,6 +1,8 @@
 //! What the outside sees of a run: the RunView of the contract, the same over MCP and in the CLI.
 
-use forgeline_step_engine::{Cause, Origin, RunState, Snapshot, StepError, StepSnapshot, StepState};
+use forgeline_step_engine::{
+    Cause, Origin, RunState, Snapshot, StepError, StepSnapshot, StepState,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -192,7 +194,12 @@ pub struct ProjectRow {
 impl RunView {
     /// A refusal before any run.
     pub fn refused(environment: &str, project: Option<&str>, error: ErrorView) -> Self {
-        Self { environment: environment.to_owned(), project: project.map(str::to_owned), error: Some(error), ..Self::default() }
+        Self {
+            environment: environment.to_owned(),
+            project: project.map(str::to_owned),
+            error: Some(error),
+            ..Self::default()
+        }
     }
 
     /// A run as it stands.
@@ -200,7 +207,9 @@ impl RunView {
         let run = &snapshot.run;
         let left_behind = left_behind(snapshot);
         let warnings = match run.recheck_due {
-            Some(due) => vec![format!("an ambiguous request is being waited out until {due:.0}; until then other calls for this project answer project.settling")],
+            Some(due) => vec![format!(
+                "an ambiguous request is being waited out until {due:.0}; until then other calls for this project answer project.settling"
+            )],
             None => Vec::new(),
         };
         Self {
@@ -228,8 +237,14 @@ fn error(snapshot: &Snapshot, left_behind: &[LeftBehind]) -> Option<ErrorView> {
     }
     let (step, error) = snapshot.error.as_ref()?;
     let mut view = ErrorView::of(error, Some(step));
-    if let Some(first) = left_behind.first().filter(|left| snapshot.run.state == RunState::Stuck && !left.command.is_empty()) {
-        view.remedy = Some(format!("remove what is left (`{}`), then `forgeline resume {} --retry-undo`", first.command, snapshot.run.run_id));
+    if let Some(first) = left_behind
+        .first()
+        .filter(|left| snapshot.run.state == RunState::Stuck && !left.command.is_empty())
+    {
+        view.remedy = Some(format!(
+            "remove what is left (`{}`), then `forgeline resume {} --retry-undo`",
+            first.command, snapshot.run.run_id
+        ));
     }
     Some(view)
 }
@@ -278,10 +293,18 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
     let left = |step: &StepSnapshot| match step.state {
         StepState::Stuck => true,
         StepState::Applied => kept || state == RunState::Stuck,
-        StepState::Failed | StepState::Started => kept && step.error.as_ref().is_some_and(|error| error.effect == forgeline_step_engine::Effect::Left),
+        StepState::Failed | StepState::Started => {
+            kept && step
+                .error
+                .as_ref()
+                .is_some_and(|error| error.effect == forgeline_step_engine::Effect::Left)
+        }
         _ => false,
     };
-    let steps = snapshot.steps.iter().filter(|step| left(step) && !step.kind.ends_with(".describe"));
+    let steps = snapshot
+        .steps
+        .iter()
+        .filter(|step| left(step) && !step.kind.ends_with(".describe"));
     steps
         .map(|step| {
             let waits = || "its undo waits for another step's".to_owned();
@@ -292,7 +315,11 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
                     None if kept => "kept on request".to_owned(),
                     None => waits(),
                 },
-                command: step.error.as_ref().and_then(|error| error.command.clone()).unwrap_or_default(),
+                command: step
+                    .error
+                    .as_ref()
+                    .and_then(|error| error.command.clone())
+                    .unwrap_or_default(),
             }
         })
         .collect()
@@ -300,7 +327,11 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
 
 fn name(step: &StepSnapshot) -> String {
     let output = step.output.as_ref();
-    let named = output.and_then(|output| output["full_name"].as_str().or_else(|| output["name"].as_str()));
+    let named = output.and_then(|output| {
+        output["full_name"]
+            .as_str()
+            .or_else(|| output["name"].as_str())
+    });
     match named {
         Some(name) => format!("{} {name}", step.id),
         None => step.id.clone(),

@@ -23,19 +23,32 @@ pub(crate) fn router(control: Control) -> Router {
     Router::new()
         .route("/_sandbox/store", get(store))
         .route("/_sandbox/requests", get(requests).delete(forget_requests))
-        .route("/_sandbox/faults", get(faults).post(order_fault).delete(clear_faults))
+        .route(
+            "/_sandbox/faults",
+            get(faults).post(order_fault).delete(clear_faults),
+        )
         .route("/_sandbox/rights", get(rights).post(change_rights))
         .route("/_sandbox/seed", post(seed))
-        .layer(axum::middleware::from_fn_with_state(control.clone(), bearer))
+        .layer(axum::middleware::from_fn_with_state(
+            control.clone(),
+            bearer,
+        ))
         .with_state(control)
 }
 
 async fn bearer(State(control): State<Control>, request: Request, next: Next) -> Response {
-    let header = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let header = request
+        .headers()
+        .get(http::header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     if header.and_then(|header| header.strip_prefix("Bearer ")) == Some(control.bearer.as_str()) {
         return next.run(request).await;
     }
-    (StatusCode::UNAUTHORIZED, "the control API wants the bearer FORGELINE_SANDBOX_TOKEN").into_response()
+    (
+        StatusCode::UNAUTHORIZED,
+        "the control API wants the bearer FORGELINE_SANDBOX_TOKEN",
+    )
+        .into_response()
 }
 
 async fn store(State(control): State<Control>) -> Json<Value> {
@@ -67,7 +80,13 @@ async fn clear_faults(State(control): State<Control>) -> StatusCode {
 
 async fn rights(State(control): State<Control>) -> Json<Value> {
     let state = control.world.state();
-    Json(state.tokens.iter().map(|token| json!({"role": token.role, "user": token.user, "valid": token.valid, "scopes": token.scopes})).collect())
+    Json(
+        state
+            .tokens
+            .iter()
+            .map(|token| json!({"role": token.role, "user": token.user, "valid": token.valid, "scopes": token.scopes}))
+            .collect(),
+    )
 }
 
 #[derive(Deserialize)]
@@ -86,8 +105,15 @@ struct Change {
 }
 
 async fn change_rights(State(control): State<Control>, Json(change): Json<Change>) -> Response {
-    let Some(role) = Role::ALL.into_iter().find(|role| role.name() == change.role) else {
-        return (StatusCode::UNPROCESSABLE_ENTITY, format!("no role `{}`", change.role)).into_response();
+    let Some(role) = Role::ALL
+        .into_iter()
+        .find(|role| role.name() == change.role)
+    else {
+        return (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("no role `{}`", change.role),
+        )
+            .into_response();
     };
     let mut state = control.world.state();
     for token in state.tokens.iter_mut().filter(|token| token.role == role) {

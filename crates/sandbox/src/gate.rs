@@ -30,8 +30,16 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let (fault, entry) = {
         let mut state = gate.world.state();
         let fault = state.faults.take(gate.system, &operation);
-        let shown = fault.as_ref().and_then(|fault| serde_json::to_value(fault).ok());
-        state.log.push(Logged { system: gate.system, operation, path, status: 0, fault: shown });
+        let shown = fault
+            .as_ref()
+            .and_then(|fault| serde_json::to_value(fault).ok());
+        state.log.push(Logged {
+            system: gate.system,
+            operation,
+            path,
+            status: 0,
+            fault: shown,
+        });
         (fault, state.log.len() - 1)
     };
     if !gate.world.latency.is_zero() {
@@ -45,16 +53,24 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
 }
 
 async fn with_fault(world: &World, fault: Option<Fault>, request: Request, next: Next) -> Response {
-    let Some(fault) = fault else { return next.run(request).await };
+    let Some(fault) = fault else {
+        return next.run(request).await;
+    };
     match fault {
         Fault::Delay { ms } => {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             next.run(request).await
         }
-        Fault::StatusBefore { status, headers, body } => {
+        Fault::StatusBefore {
+            status,
+            headers,
+            body,
+        } => {
             let mut response = (code(status), body).into_response();
             for (name, value) in headers {
-                if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+                if let (Ok(name), Ok(value)) =
+                    (name.parse::<HeaderName>(), HeaderValue::from_str(&value))
+                {
                     response.headers_mut().insert(name, value);
                 }
             }
@@ -75,7 +91,11 @@ async fn with_fault(world: &World, fault: Option<Fault>, request: Request, next:
             let late = tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 let (head, body) = next.run(request).await.into_parts();
-                let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                let bytes = body
+                    .collect()
+                    .await
+                    .map(http_body_util::Collected::to_bytes)
+                    .unwrap_or_default();
                 Response::from_parts(head, Body::from(bytes))
             });
             late.await.unwrap_or_else(|_| broken())
@@ -86,7 +106,11 @@ async fn with_fault(world: &World, fault: Option<Fault>, request: Request, next:
         }
         Fault::Meanwhile { seed } => match world.seed(seed).await {
             Ok(_) => next.run(request).await,
-            Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, format!("the ordered seed does not fit: {why}")).into_response(),
+            Err(why) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("the ordered seed does not fit: {why}"),
+            )
+                .into_response(),
         },
     }
 }
@@ -98,7 +122,9 @@ async fn complete(response: Response) {
 
 /// An answer whose connection breaks before its body is complete.
 fn broken() -> Response {
-    let broken = stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("ordered fault: connection lost")) });
+    let broken = stream::once(async {
+        Err::<Vec<u8>, _>(std::io::Error::other("ordered fault: connection lost"))
+    });
     Response::new(Body::from_stream(broken))
 }
 
@@ -111,9 +137,20 @@ async fn name(system: &str, request: Request) -> Result<(String, Request), Respo
     if system == "gitea_mcp" {
         return name_mcp(request).await;
     }
-    let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let matched = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
     let operation = match matched {
-        Some(path) => format!("{} {}", request.method(), path.strip_prefix("/api/v1").filter(|_| system == "gitea").unwrap_or(&path)),
+        Some(path) => {
+            format!(
+                "{} {}",
+                request.method(),
+                path.strip_prefix("/api/v1")
+                    .filter(|_| system == "gitea")
+                    .unwrap_or(&path)
+            )
+        }
         None => match request.uri().path().split_once(".git/") {
             Some((_, rest)) => format!("git {rest}"),
             None => format!("{} {}", request.method(), request.uri().path()),
@@ -130,7 +167,10 @@ async fn name_mcp(request: Request) -> Result<(String, Request), Response> {
     };
     let message: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let method = message["method"].as_str().unwrap_or(head.method.as_str());
-    let operation = match message["params"]["name"].as_str().filter(|_| method == "tools/call") {
+    let operation = match message["params"]["name"]
+        .as_str()
+        .filter(|_| method == "tools/call")
+    {
         Some(tool) => format!("{method} {tool}"),
         None => method.to_owned(),
     };

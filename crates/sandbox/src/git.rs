@@ -25,7 +25,10 @@ fn git() -> Command {
 }
 
 async fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().await.map_err(|error| format!("git cannot be run: {error}"))?;
+    let output = command
+        .output()
+        .await
+        .map_err(|error| format!("git cannot be run: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -35,8 +38,21 @@ async fn run(command: &mut Command) -> Result<String, String> {
 /// Makes the template that [`init`] copies; called once.
 pub(crate) async fn prepare(root: &Path) -> Result<(), String> {
     let template = root.join("template.git");
-    run(git().args(["init", "--quiet", "--bare", "--initial-branch=main", "--template="]).arg(&template)).await?;
-    run(git().arg("-C").arg(&template).args(["config", "http.receivepack", "true"])).await?;
+    run(git()
+        .args([
+            "init",
+            "--quiet",
+            "--bare",
+            "--initial-branch=main",
+            "--template=",
+        ])
+        .arg(&template))
+    .await?;
+    run(git()
+        .arg("-C")
+        .arg(&template)
+        .args(["config", "http.receivepack", "true"]))
+    .await?;
     Ok(())
 }
 
@@ -44,7 +60,9 @@ pub(crate) async fn prepare(root: &Path) -> Result<(), String> {
 pub(crate) async fn init(root: &Path, dir: &Path) -> Result<(), String> {
     let (template, dir) = (root.join("template.git"), dir.to_owned());
     let copied = tokio::task::spawn_blocking(move || copy(&template, &dir)).await;
-    copied.map_err(|error| error.to_string())?.map_err(|error| format!("the repository cannot be made: {error}"))
+    copied
+        .map_err(|error| error.to_string())?
+        .map_err(|error| format!("the repository cannot be made: {error}"))
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -62,7 +80,13 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Adds a commit to a branch (made when it is not there).
-pub(crate) async fn commit(dir: &Path, branch: &str, user: &str, message: &str, files: &BTreeMap<String, String>) -> Result<(), String> {
+pub(crate) async fn commit(
+    dir: &Path,
+    branch: &str,
+    user: &str,
+    message: &str,
+    files: &BTreeMap<String, String>,
+) -> Result<(), String> {
     let mut stream = format!(
         "commit refs/heads/{branch}\ncommitter {user} <{user}@example.org> {} +0000\ndata {}\n{message}\n",
         jiff::Timestamp::now().as_second(),
@@ -72,22 +96,49 @@ pub(crate) async fn commit(dir: &Path, branch: &str, user: &str, message: &str, 
         stream.push_str(&format!("from refs/heads/{branch}^0\n"));
     }
     for (path, text) in files {
-        stream.push_str(&format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len()));
+        stream.push_str(&format!(
+            "M 100644 inline {path}\ndata {}\n{text}\n",
+            text.len()
+        ));
     }
     let mut command = git();
-    command.arg("-C").arg(dir).args(["fast-import", "--quiet"]).stdin(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("git cannot be run: {error}"))?;
+    command
+        .arg("-C")
+        .arg(dir)
+        .args(["fast-import", "--quiet"])
+        .stdin(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("git cannot be run: {error}"))?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all(stream.as_bytes()).await.map_err(|error| error.to_string())?;
+        input
+            .write_all(stream.as_bytes())
+            .await
+            .map_err(|error| error.to_string())?;
     }
-    let output = child.wait_with_output().await.map_err(|error| error.to_string())?;
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    let output = child
+        .wait_with_output()
+        .await
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 /// Pushes all branches and tags, forced and pruning, as Gitea's push mirror does.
 pub(crate) async fn push_mirror(dir: &Path, address: &str) -> Result<(), String> {
     let mut command = git();
-    command.arg("-C").arg(dir).args(["-c", "credential.helper=", "push", "--quiet", "--force", "--prune", address]);
+    command.arg("-C").arg(dir).args([
+        "-c",
+        "credential.helper=",
+        "push",
+        "--quiet",
+        "--force",
+        "--prune",
+        address,
+    ]);
     command.args(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]);
     run(&mut command).await.map(drop)
 }
@@ -122,7 +173,10 @@ fn loose(dir: &Path, prefix: &str, refs: &mut BTreeMap<String, String>) {
 /// The branch that HEAD names.
 pub(crate) fn head(dir: &Path) -> String {
     let head = std::fs::read_to_string(dir.join("HEAD")).unwrap_or_default();
-    head.trim().strip_prefix("ref: refs/heads/").unwrap_or("main").to_owned()
+    head.trim()
+        .strip_prefix("ref: refs/heads/")
+        .unwrap_or("main")
+        .to_owned()
 }
 
 /// Points HEAD at a branch.
@@ -133,21 +187,50 @@ pub(crate) fn set_head(dir: &Path, branch: &str) -> std::io::Result<()> {
 /// The newest commits of a branch, newest first.
 pub(crate) async fn commits(dir: &Path, branch: &str, limit: usize) -> Result<Vec<String>, String> {
     let count = format!("--max-count={limit}");
-    let text = run(git().arg("-C").arg(dir).args(["rev-list", &count, branch, "--"])).await?;
+    let text = run(git()
+        .arg("-C")
+        .arg(dir)
+        .args(["rev-list", &count, branch, "--"]))
+    .await?;
     Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// One request of git's smart HTTP protocol, through `git http-backend` (a CGI program).
-pub(crate) async fn serve(dir: &Path, rest: &str, method: &Method, query: &str, headers: &HeaderMap, body: Body, user: &str) -> Response {
+pub(crate) async fn serve(
+    dir: &Path,
+    rest: &str,
+    method: &Method,
+    query: &str,
+    headers: &HeaderMap,
+    body: Body,
+    user: &str,
+) -> Response {
     match backend(dir, rest, method, query, headers, body, user).await {
         Ok(response) => response,
         Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
     }
 }
 
-async fn backend(dir: &Path, rest: &str, method: &Method, query: &str, headers: &HeaderMap, body: Body, user: &str) -> Result<Response, String> {
-    let body = http_body_util::BodyExt::collect(body).await.map_err(|error| error.to_string())?.to_bytes();
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+async fn backend(
+    dir: &Path,
+    rest: &str,
+    method: &Method,
+    query: &str,
+    headers: &HeaderMap,
+    body: Body,
+    user: &str,
+) -> Result<Response, String> {
+    let body = http_body_util::BodyExt::collect(body)
+        .await
+        .map_err(|error| error.to_string())?
+        .to_bytes();
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
     let mut command = git();
     command
         .arg("http-backend")
@@ -164,7 +247,9 @@ async fn backend(dir: &Path, rest: &str, method: &Method, query: &str, headers: 
         .env("REMOTE_ADDR", "127.0.0.1")
         .stdin(Stdio::piped())
         .stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|error| format!("git http-backend cannot be run: {error}"))?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("git http-backend cannot be run: {error}"))?;
     let (mut input, mut output) = match (child.stdin.take(), child.stdout.take()) {
         (Some(input), Some(output)) => (input, output),
         _ => return Err("git http-backend has no pipes".into()),
@@ -183,14 +268,27 @@ async fn backend(dir: &Path, rest: &str, method: &Method, query: &str, headers: 
 }
 
 fn cgi(answer: &[u8]) -> Result<Response, String> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("git http-backend answered nothing")?;
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .ok_or("git http-backend answered nothing")?;
     let mut response = Response::new(Body::from(answer[end + 4..].to_vec()));
     for line in String::from_utf8_lossy(&answer[..end]).lines() {
-        let Some((name, value)) = line.split_once(':') else { continue };
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
         if name.eq_ignore_ascii_case("status") {
-            let code = value.trim().get(..3).and_then(|code| code.parse().ok()).unwrap_or(500);
-            *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        } else if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value.trim())) {
+            let code = value
+                .trim()
+                .get(..3)
+                .and_then(|code| code.parse().ok())
+                .unwrap_or(500);
+            *response.status_mut() =
+                StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        } else if let (Ok(name), Ok(value)) = (
+            name.parse::<HeaderName>(),
+            HeaderValue::from_str(value.trim()),
+        ) {
             response.headers_mut().insert(name, value);
         }
     }

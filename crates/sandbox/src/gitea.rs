@@ -21,7 +21,11 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), location: None }
+        Self {
+            status,
+            message: message.into(),
+            location: None,
+        }
     }
 
     pub(crate) fn not_found() -> Self {
@@ -31,8 +35,14 @@ impl Refusal {
 
 /// Whose token a request carries.
 pub(crate) fn authenticate(world: &World, headers: &HeaderMap) -> Result<Credential, Refusal> {
-    let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let value = header.strip_prefix("token ").or_else(|| header.strip_prefix("Bearer ")).unwrap_or_default();
+    let header = headers
+        .get(http::header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let value = header
+        .strip_prefix("token ")
+        .or_else(|| header.strip_prefix("Bearer "))
+        .unwrap_or_default();
     if value.is_empty() {
         return Err(Refusal::new(401, "token is required"));
     }
@@ -66,15 +76,32 @@ pub(crate) fn may_create_in(user: &str, owner: &str) -> bool {
 }
 
 /// A repository that this user sees, or the refusal.
-pub(crate) fn visible(world: &World, user: &str, owner: &str, name: &str) -> Result<Repository, Refusal> {
+pub(crate) fn visible(
+    world: &World,
+    user: &str,
+    owner: &str,
+    name: &str,
+) -> Result<Repository, Refusal> {
     let state = world.state();
     if let Some(found) = state.gitea.find(owner, name) {
-        return if !found.private || owns(user, found) { Ok(found.clone()) } else { Err(Refusal::not_found()) };
+        return if !found.private || owns(user, found) {
+            Ok(found.clone())
+        } else {
+            Err(Refusal::not_found())
+        };
     }
-    match state.gitea.moved_to(owner, name).and_then(|id| state.gitea.repositories.get(&id)) {
+    match state
+        .gitea
+        .moved_to(owner, name)
+        .and_then(|id| state.gitea.repositories.get(&id))
+    {
         Some(moved) => {
             let location = Some(format!("/api/v1/repos/{}", moved.full_name()));
-            Err(Refusal { status: 301, message: "Moved Permanently".into(), location })
+            Err(Refusal {
+                status: 301,
+                message: "Moved Permanently".into(),
+                location,
+            })
         }
         None => Err(Refusal::not_found()),
     }

@@ -8,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, JsonObject, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
+    JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -27,11 +27,20 @@ struct GiteaMcp {
 }
 
 pub(crate) fn router(gitea: Gitea) -> axum::Router {
-    let config = StreamableHttpServerConfig::default().with_legacy_session_mode(false).with_json_response(true);
-    let handler = GiteaMcp { gitea: gitea.clone() };
-    let service: StreamableHttpService<GiteaMcp, NeverSessionManager> =
-        StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
-    axum::Router::new().route_service("/mcp", service).layer(axum::middleware::from_fn_with_state(gitea, bearer))
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true);
+    let handler = GiteaMcp {
+        gitea: gitea.clone(),
+    };
+    let service: StreamableHttpService<GiteaMcp, NeverSessionManager> = StreamableHttpService::new(
+        move || Ok(handler.clone()),
+        Arc::new(NeverSessionManager::default()),
+        config,
+    );
+    axum::Router::new()
+        .route_service("/mcp", service)
+        .layer(axum::middleware::from_fn_with_state(gitea, bearer))
 }
 
 async fn bearer(State(gitea): State<Gitea>, mut request: Request, next: Next) -> Response {
@@ -53,11 +62,19 @@ impl ServerHandler for GiteaMcp {
             .with_server_info(Implementation::new("Gitea MCP Server", "2026.9"))
     }
 
-    async fn list_tools(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListToolsResult, ErrorData> {
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult::with_all_items(tools()))
     }
 
-    async fn call_tool(&self, call: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
+    async fn call_tool(
+        &self,
+        call: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
         let caller = context
             .extensions
             .get::<http::request::Parts>()
@@ -72,7 +89,12 @@ impl ServerHandler for GiteaMcp {
             "list_issues" => self.list_issues(&caller, &arguments),
             "list_branches" => self.list_branches(&caller, &arguments),
             "list_my_repos" => self.list_my_repos(&caller),
-            other => return Err(ErrorData::invalid_params(format!("tool '{other}' not found"), None)),
+            other => {
+                return Err(ErrorData::invalid_params(
+                    format!("tool '{other}' not found"),
+                    None,
+                ));
+            }
         };
         Ok(match result {
             Ok(value) => CallToolResult::success(vec![ContentBlock::text(value.to_string())]),
@@ -87,7 +109,8 @@ fn text<'a>(arguments: &'a Value, name: &str) -> &'a str {
 }
 
 fn get_me(caller: &Credential) -> Result<Value, String> {
-    scope(caller, "read:user").map_err(|refusal| format!("get user info err: {}", refusal.message))?;
+    scope(caller, "read:user")
+        .map_err(|refusal| format!("get user info err: {}", refusal.message))?;
     Ok(json!({"id": 1, "login": caller.user, "full_name": "", "email": "", "is_admin": false}))
 }
 
@@ -96,7 +119,11 @@ impl GiteaMcp {
         let name = text(arguments, "name");
         let organization = text(arguments, "organization");
         let creation = Creation {
-            owner: if organization.is_empty() { &caller.user } else { organization },
+            owner: if organization.is_empty() {
+                &caller.user
+            } else {
+                organization
+            },
             name,
             description: text(arguments, "description"),
             private: arguments["private"] == true,
@@ -105,11 +132,28 @@ impl GiteaMcp {
         let made = operations::create_repository(&self.gitea.world, caller, &creation).await;
         let made = made.map_err(|refusal| match organization {
             "" => format!("create repository '{name}' err: {}", said(&refusal)),
-            org => format!("create organization repository '{name}' in '{org}' err: {}", said(&refusal)),
+            org => format!(
+                "create organization repository '{name}' in '{org}' err: {}",
+                said(&refusal)
+            ),
         })?;
         let full = repository_json(&self.gitea.world, &self.gitea.base, &made);
-        let slim = ["id", "full_name", "description", "html_url", "clone_url", "default_branch", "private", "archived", "created_at", "updated_at"];
-        let mut answer: JsonObject = slim.iter().map(|field| ((*field).to_owned(), full[*field].clone())).collect();
+        let slim = [
+            "id",
+            "full_name",
+            "description",
+            "html_url",
+            "clone_url",
+            "default_branch",
+            "private",
+            "archived",
+            "created_at",
+            "updated_at",
+        ];
+        let mut answer: JsonObject = slim
+            .iter()
+            .map(|field| ((*field).to_owned(), full[*field].clone()))
+            .collect();
         answer.insert("owner".into(), json!(made.owner));
         Ok(Value::Object(answer))
     }
@@ -119,8 +163,15 @@ impl GiteaMcp {
         if text(arguments, "method") != "create" {
             return Err(format!("unknown method '{}'", text(arguments, "method")));
         }
-        let issue = operations::create_issue(&self.gitea.world, caller, owner, name, text(arguments, "title"), text(arguments, "body"))
-            .map_err(|refusal| format!("create {owner}/{name}/issue err: {}", said(&refusal)))?;
+        let issue = operations::create_issue(
+            &self.gitea.world,
+            caller,
+            owner,
+            name,
+            text(arguments, "title"),
+            text(arguments, "body"),
+        )
+        .map_err(|refusal| format!("create {owner}/{name}/issue err: {}", said(&refusal)))?;
         let mut slim = operations::issue_json(&self.gitea.base, &format!("{owner}/{name}"), &issue);
         slim["user"] = json!(issue.user);
         Ok(slim)
@@ -128,38 +179,70 @@ impl GiteaMcp {
 
     fn list_issues(&self, caller: &Credential, arguments: &Value) -> Result<Value, String> {
         let (owner, name) = (text(arguments, "owner"), text(arguments, "repo"));
-        let found = operations::list_issues(&self.gitea.world, caller, owner, name).map_err(|refusal| said(&refusal))?;
+        let found = operations::list_issues(&self.gitea.world, caller, owner, name)
+            .map_err(|refusal| said(&refusal))?;
         let full_name = format!("{owner}/{name}");
-        Ok(found.iter().map(|issue| operations::issue_json(&self.gitea.base, &full_name, issue)).collect())
+        Ok(found
+            .iter()
+            .map(|issue| operations::issue_json(&self.gitea.base, &full_name, issue))
+            .collect())
     }
 
     fn list_branches(&self, caller: &Credential, arguments: &Value) -> Result<Value, String> {
-        let found = crate::gitea::visible(&self.gitea.world, &caller.user, text(arguments, "owner"), text(arguments, "repo"));
+        let found = crate::gitea::visible(
+            &self.gitea.world,
+            &caller.user,
+            text(arguments, "owner"),
+            text(arguments, "repo"),
+        );
         let found = found.map_err(|refusal| said(&refusal))?;
         let refs = crate::git::refs(&self.gitea.world.git_dir("gitea", found.id));
-        Ok(refs.iter().filter_map(|(name, id)| Some(json!({"name": name.strip_prefix("refs/heads/")?, "commit_sha": id}))).collect())
+        Ok(refs
+            .iter()
+            .filter_map(|(name, id)| {
+                Some(json!({"name": name.strip_prefix("refs/heads/")?, "commit_sha": id}))
+            })
+            .collect())
     }
 
     fn list_my_repos(&self, caller: &Credential) -> Result<Value, String> {
         let mine: Vec<_> = {
             let state = self.gitea.world.state();
-            state.gitea.repositories.values().filter(|one| crate::gitea::owns(&caller.user, one)).cloned().collect()
+            state
+                .gitea
+                .repositories
+                .values()
+                .filter(|one| crate::gitea::owns(&caller.user, one))
+                .cloned()
+                .collect()
         };
-        Ok(mine.iter().map(|one| repository_json(&self.gitea.world, &self.gitea.base, one)).collect())
+        Ok(mine
+            .iter()
+            .map(|one| repository_json(&self.gitea.world, &self.gitea.base, one))
+            .collect())
     }
 }
 
 fn said(refusal: &Refusal) -> String {
-    if refusal.status == 500 { "unknown API error: 500".to_owned() } else { refusal.message.clone() }
+    if refusal.status == 500 {
+        "unknown API error: 500".to_owned()
+    } else {
+        refusal.message.clone()
+    }
 }
 
 fn tools() -> Vec<Tool> {
     let string = || json!({"type": "string"});
     let boolean = || json!({"type": "boolean"});
     let number = || json!({"type": "number"});
-    let tool = |name: &'static str, description: &'static str, properties: Value, required: &[&str]| {
-        Tool::new(name, description, rmcp::object!({"type": "object", "properties": properties, "required": required}))
-    };
+    let tool =
+        |name: &'static str, description: &'static str, properties: Value, required: &[&str]| {
+            Tool::new(
+                name,
+                description,
+                rmcp::object!({"type": "object", "properties": properties, "required": required}),
+            )
+        };
     vec![
         tool("get_me", "Get current user", json!({}), &[]),
         tool(
@@ -183,7 +266,17 @@ fn tools() -> Vec<Tool> {
             json!({"owner": string(), "repo": string(), "state": string(), "page": number(), "per_page": number()}),
             &["owner", "repo"],
         ),
-        tool("list_branches", "List branches", json!({"owner": string(), "repo": string()}), &["owner", "repo"]),
-        tool("list_my_repos", "List my repositories", json!({"page": number(), "per_page": number()}), &["page", "per_page"]),
+        tool(
+            "list_branches",
+            "List branches",
+            json!({"owner": string(), "repo": string()}),
+            &["owner", "repo"],
+        ),
+        tool(
+            "list_my_repos",
+            "List my repositories",
+            json!({"page": number(), "per_page": number()}),
+            &["page", "per_page"],
+        ),
     ]
 }

@@ -30,7 +30,11 @@ struct Refusal {
 impl Refusal {
     fn new(status: u16, message: &str) -> Self {
         let body = json!({"message": message, "documentation_url": "https://docs.github.com/rest", "status": status.to_string()});
-        Self { status, body, location: None }
+        Self {
+            status,
+            body,
+            location: None,
+        }
     }
 
     fn not_found() -> Self {
@@ -43,7 +47,9 @@ impl IntoResponse for Refusal {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.body)).into_response();
         if let Some(location) = self.location.and_then(|location| location.parse().ok()) {
-            response.headers_mut().insert(http::header::LOCATION, location);
+            response
+                .headers_mut()
+                .insert(http::header::LOCATION, location);
         }
         response
     }
@@ -58,14 +64,33 @@ pub(crate) fn router(github: GitHub) -> Router {
     Router::new()
         .route("/user", get(user))
         .route("/user/repos", get(my_repositories).post(create_own))
-        .route("/orgs/{org}/repos", get(org_repositories).post(create_in_org))
-        .route("/repos/{owner}/{name}", get(read_repository).patch(edit_repository).delete(delete_repository))
+        .route(
+            "/orgs/{org}/repos",
+            get(org_repositories).post(create_in_org),
+        )
+        .route(
+            "/repos/{owner}/{name}",
+            get(read_repository)
+                .patch(edit_repository)
+                .delete(delete_repository),
+        )
         .route("/repos/{owner}/{name}/topics", put(set_topics))
-        .route("/repos/{owner}/{name}/git/matching-refs/{what}", get(matching_refs))
+        .route(
+            "/repos/{owner}/{name}/git/matching-refs/{what}",
+            get(matching_refs),
+        )
         .route("/repos/{owner}/{name}/issues", get(issues))
-        .route("/rate_limit", get(async || Json(json!({"resources": {"core": {"limit": 5000, "remaining": 4999, "reset": 0}}}))))
+        .route(
+            "/rate_limit",
+            get(async || {
+                Json(json!({"resources": {"core": {"limit": 5000, "remaining": 4999, "reset": 0}}}))
+            }),
+        )
         .fallback(git)
-        .layer(axum::middleware::from_fn_with_state(github.clone(), headers))
+        .layer(axum::middleware::from_fn_with_state(
+            github.clone(),
+            headers,
+        ))
         .with_state(github)
 }
 
@@ -73,26 +98,46 @@ pub(crate) fn router(github: GitHub) -> Router {
 async fn headers(State(github): State<GitHub>, request: Request, next: Next) -> Response {
     let is_git = request.uri().path().contains(".git/");
     if request.headers().get(http::header::USER_AGENT).is_none() && !is_git {
-        return Refusal::new(403, "Request forbidden by administrative rules. Please make sure your request has a User-Agent header").into_response();
+        return Refusal::new(
+            403,
+            "Request forbidden by administrative rules. Please make sure your request has a User-Agent header",
+        )
+        .into_response();
     }
-    let scopes = authenticate(&github.world, request.headers()).ok().map(|caller| caller.scopes);
+    let scopes = authenticate(&github.world, request.headers())
+        .ok()
+        .map(|caller| caller.scopes);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert("x-github-request-id", HeaderValue::from_static("5AB0:1E:SANDBOX"));
+    headers.insert(
+        "x-github-request-id",
+        HeaderValue::from_static("5AB0:1E:SANDBOX"),
+    );
     headers.insert("x-ratelimit-limit", HeaderValue::from_static("5000"));
     headers.insert("x-ratelimit-remaining", HeaderValue::from_static("4990"));
-    if let Some(scopes) = scopes.and_then(|scopes| HeaderValue::from_str(&scopes.into_iter().collect::<Vec<_>>().join(", ")).ok()) {
+    if let Some(scopes) = scopes.and_then(|scopes| {
+        HeaderValue::from_str(&scopes.into_iter().collect::<Vec<_>>().join(", ")).ok()
+    }) {
         headers.insert("x-oauth-scopes", scopes);
     }
     response
 }
 
 fn authenticate(world: &World, headers: &HeaderMap) -> Result<Credential, Refusal> {
-    let Some(header) = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
+    let Some(header) = headers
+        .get(http::header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+    else {
         return Err(Refusal::new(401, "Requires authentication"));
     };
-    let value = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("token ")).unwrap_or_default();
-    world.state().credential(value, &ROLES).ok_or_else(|| Refusal::new(401, "Bad credentials"))
+    let value = header
+        .strip_prefix("Bearer ")
+        .or_else(|| header.strip_prefix("token "))
+        .unwrap_or_default();
+    world
+        .state()
+        .credential(value, &ROLES)
+        .ok_or_else(|| Refusal::new(401, "Bad credentials"))
 }
 
 fn json_of(github: &GitHub, repository: &Repository) -> Value {
@@ -117,11 +162,19 @@ fn json_of(github: &GitHub, repository: &Repository) -> Value {
 }
 
 /// A repository that this caller sees. What is private is hidden from everybody else and from tokens without `repo`.
-fn visible(github: &GitHub, caller: &Credential, (owner, name): &Name) -> Result<Repository, Refusal> {
+fn visible(
+    github: &GitHub,
+    caller: &Credential,
+    (owner, name): &Name,
+) -> Result<Repository, Refusal> {
     let state = github.world.state();
     if let Some(found) = state.github.find(owner, name) {
         let sees = !found.private || (owns(&caller.user, found) && caller.has("repo"));
-        return if sees { Ok(found.clone()) } else { Err(Refusal::not_found()) };
+        return if sees {
+            Ok(found.clone())
+        } else {
+            Err(Refusal::not_found())
+        };
     }
     match state.github.moved_to(owner, name) {
         Some(id) => {
@@ -135,7 +188,14 @@ fn visible(github: &GitHub, caller: &Credential, (owner, name): &Name) -> Result
 
 /// As [`visible`], for a write: a redirect keeps the method (307).
 fn writable(github: &GitHub, caller: &Credential, name: &Name) -> Result<Repository, Refusal> {
-    let found = visible(github, caller, name).map_err(|refusal| Refusal { status: if refusal.status == 301 { 307 } else { refusal.status }, ..refusal })?;
+    let found = visible(github, caller, name).map_err(|refusal| Refusal {
+        status: if refusal.status == 301 {
+            307
+        } else {
+            refusal.status
+        },
+        ..refusal
+    })?;
     if !owns(&caller.user, &found) {
         return Err(Refusal::new(403, "Must have admin rights to Repository."));
     }
@@ -154,13 +214,22 @@ struct Create {
     private: Option<bool>,
 }
 
-async fn create_own(State(github): State<GitHub>, headers: HeaderMap, Json(new): Json<Create>) -> Answer {
+async fn create_own(
+    State(github): State<GitHub>,
+    headers: HeaderMap,
+    Json(new): Json<Create>,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     let owner = caller.user.clone();
     create(&github, &caller, &owner, &new).await
 }
 
-async fn create_in_org(State(github): State<GitHub>, Path(org): Path<String>, headers: HeaderMap, Json(new): Json<Create>) -> Answer {
+async fn create_in_org(
+    State(github): State<GitHub>,
+    Path(org): Path<String>,
+    headers: HeaderMap,
+    Json(new): Json<Create>,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     if !github.world.state().organisations.contains(&org) {
         return Err(Refusal::not_found());
@@ -172,28 +241,57 @@ async fn create(github: &GitHub, caller: &Credential, owner: &str, new: &Create)
     // The real default is public; the caller of this API must always say.
     let private = new.private.unwrap_or(false);
     if !caller.has("repo") {
-        return Err(Refusal::new(if private { 404 } else { 403 }, if private { "Not Found" } else { "Resource not accessible" }));
+        return Err(Refusal::new(
+            if private { 404 } else { 403 },
+            if private {
+                "Not Found"
+            } else {
+                "Resource not accessible"
+            },
+        ));
     }
     if !may_create_in(&caller.user, owner) {
-        return Err(Refusal::new(403, "You need admin access to the organization before adding a repository to it."));
+        return Err(Refusal::new(
+            403,
+            "You need admin access to the organization before adding a repository to it.",
+        ));
     }
     let name = sanitised(&new.name);
     let description = new.description.clone().unwrap_or_default();
     if description.chars().count() > 350 {
-        return Err(Refusal::new(422, "description is too long (maximum is 350 characters)"));
+        return Err(Refusal::new(
+            422,
+            "description is too long (maximum is 350 characters)",
+        ));
     }
-    let added = github.world.state().github.add(owner, &name, &description, private, &caller.user);
+    let added = github
+        .world
+        .state()
+        .github
+        .add(owner, &name, &description, private, &caller.user);
     let Some(id) = added else {
         let mut refusal = Refusal::new(422, "Repository creation failed.");
         refusal.body["errors"] = json!([{"resource": "Repository", "code": "custom", "field": "name", "message": "name already exists on this account"}]);
         return Err(refusal);
     };
-    if let Err(why) = crate::git::init(github.world.root(), &github.world.git_dir("github", id)).await {
+    if let Err(why) =
+        crate::git::init(github.world.root(), &github.world.git_dir("github", id)).await
+    {
         github.world.state().github.repositories.remove(&id);
         return Err(Refusal::new(500, &why));
     }
-    let made = github.world.state().github.repositories.get(&id).cloned().ok_or_else(Refusal::not_found)?;
-    let location = [(http::header::LOCATION, format!("{}/repos/{}", github.base, made.full_name()))];
+    let made = github
+        .world
+        .state()
+        .github
+        .repositories
+        .get(&id)
+        .cloned()
+        .ok_or_else(Refusal::not_found)?;
+    let location = [(
+        http::header::LOCATION,
+        format!("{}/repos/{}", github.base, made.full_name()),
+    )];
     Ok((StatusCode::CREATED, location, Json(json_of(github, &made))).into_response())
 }
 
@@ -220,30 +318,77 @@ fn paged(github: &GitHub, path: &str, page: &Page, all: Vec<Value>) -> Response 
     let size = page.per_page.unwrap_or(30).clamp(1, 100);
     let number = page.page.unwrap_or(1).max(1);
     let more = all.len() > number * size;
-    let shown: Vec<Value> = all.into_iter().skip((number - 1) * size).take(size).collect();
+    let shown: Vec<Value> = all
+        .into_iter()
+        .skip((number - 1) * size)
+        .take(size)
+        .collect();
     let mut response = Json(shown).into_response();
-    if more && let Ok(link) = HeaderValue::from_str(&format!("<{}{path}?per_page={size}&page={}>; rel=\"next\"", github.base, number + 1)) {
+    if more
+        && let Ok(link) = HeaderValue::from_str(&format!(
+            "<{}{path}?per_page={size}&page={}>; rel=\"next\"",
+            github.base,
+            number + 1
+        ))
+    {
         response.headers_mut().insert(http::header::LINK, link);
     }
     response
 }
 
-async fn my_repositories(State(github): State<GitHub>, headers: HeaderMap, Query(page): Query<Page>) -> Answer {
+async fn my_repositories(
+    State(github): State<GitHub>,
+    headers: HeaderMap,
+    Query(page): Query<Page>,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
-    let mine: Vec<Repository> = github.world.state().github.repositories.values().filter(|one| owns(&caller.user, one)).cloned().collect();
-    Ok(paged(&github, "/user/repos", &page, mine.iter().map(|one| json_of(&github, one)).collect()))
+    let mine: Vec<Repository> = github
+        .world
+        .state()
+        .github
+        .repositories
+        .values()
+        .filter(|one| owns(&caller.user, one))
+        .cloned()
+        .collect();
+    Ok(paged(
+        &github,
+        "/user/repos",
+        &page,
+        mine.iter().map(|one| json_of(&github, one)).collect(),
+    ))
 }
 
-async fn org_repositories(State(github): State<GitHub>, Path(org): Path<String>, headers: HeaderMap, Query(page): Query<Page>) -> Answer {
+async fn org_repositories(
+    State(github): State<GitHub>,
+    Path(org): Path<String>,
+    headers: HeaderMap,
+    Query(page): Query<Page>,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     let of_org: Vec<Repository> = {
         let state = github.world.state();
-        state.github.repositories.values().filter(|one| one.owner == org && (!one.private || owns(&caller.user, one))).cloned().collect()
+        state
+            .github
+            .repositories
+            .values()
+            .filter(|one| one.owner == org && (!one.private || owns(&caller.user, one)))
+            .cloned()
+            .collect()
     };
-    Ok(paged(&github, &format!("/orgs/{org}/repos"), &page, of_org.iter().map(|one| json_of(&github, one)).collect()))
+    Ok(paged(
+        &github,
+        &format!("/orgs/{org}/repos"),
+        &page,
+        of_org.iter().map(|one| json_of(&github, one)).collect(),
+    ))
 }
 
-async fn read_repository(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap) -> Answer {
+async fn read_repository(
+    State(github): State<GitHub>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     let found = visible(&github, &caller, &name)?;
     Ok(Json(json_of(&github, &found)).into_response())
@@ -257,25 +402,41 @@ struct Edit {
     default_branch: Option<String>,
 }
 
-async fn edit_repository(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap, Json(edit): Json<Edit>) -> Answer {
+async fn edit_repository(
+    State(github): State<GitHub>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+    Json(edit): Json<Edit>,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     let found = writable(&github, &caller, &name)?;
     if !caller.has("repo") {
         return Err(Refusal::new(403, "Must have admin rights to Repository."));
     }
     if found.archived && edit.archived != Some(false) {
-        return Err(Refusal::new(403, "Repository was archived so is read-only."));
+        return Err(Refusal::new(
+            403,
+            "Repository was archived so is read-only.",
+        ));
     }
     if let Some(branch) = edit.default_branch {
         let dir = github.world.git_dir("github", found.id);
-        if !crate::git::refs(&dir).contains_key(&format!("refs/heads/{branch}")) || crate::git::set_head(&dir, &branch).is_err() {
+        if !crate::git::refs(&dir).contains_key(&format!("refs/heads/{branch}"))
+            || crate::git::set_head(&dir, &branch).is_err()
+        {
             return Err(Refusal::new(422, "The branch was not found."));
         }
     }
     let edited = {
         let mut state = github.world.state();
-        let found = state.github.repositories.get_mut(&found.id).ok_or_else(Refusal::not_found)?;
-        found.description = edit.description.unwrap_or_else(|| found.description.clone());
+        let found = state
+            .github
+            .repositories
+            .get_mut(&found.id)
+            .ok_or_else(Refusal::not_found)?;
+        found.description = edit
+            .description
+            .unwrap_or_else(|| found.description.clone());
         found.private = edit.private.unwrap_or(found.private);
         found.archived = edit.archived.unwrap_or(found.archived);
         found.clone()
@@ -283,7 +444,11 @@ async fn edit_repository(State(github): State<GitHub>, Path(name): Path<Name>, h
     Ok(Json(json_of(&github, &edited)).into_response())
 }
 
-async fn delete_repository(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap) -> Answer {
+async fn delete_repository(
+    State(github): State<GitHub>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     let found = writable(&github, &caller, &name)?;
     if !caller.has("delete_repo") {
@@ -291,7 +456,9 @@ async fn delete_repository(State(github): State<GitHub>, Path(name): Path<Name>,
     }
     github.world.state().github.repositories.remove(&found.id);
     // What cannot be removed is left to the temporary directory's end.
-    drop(std::fs::remove_dir_all(github.world.git_dir("github", found.id)));
+    drop(std::fs::remove_dir_all(
+        github.world.git_dir("github", found.id),
+    ));
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -300,10 +467,20 @@ struct Topics {
     names: Vec<String>,
 }
 
-async fn set_topics(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap, Json(new): Json<Topics>) -> Answer {
+async fn set_topics(
+    State(github): State<GitHub>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+    Json(new): Json<Topics>,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     let found = writable(&github, &caller, &name)?;
-    let fits = |topic: &String| topic.len() <= 50 && topic.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let fits = |topic: &String| {
+        topic.len() <= 50
+            && topic
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
     if !new.names.iter().all(fits) {
         return Err(Refusal::new(422, "Validation Failed"));
     }
@@ -313,7 +490,12 @@ async fn set_topics(State(github): State<GitHub>, Path(name): Path<Name>, header
     Ok(Json(json!({"names": new.names})).into_response())
 }
 
-async fn matching_refs(State(github): State<GitHub>, Path((owner, name, what)): Path<(String, String, String)>, headers: HeaderMap, Query(page): Query<Page>) -> Answer {
+async fn matching_refs(
+    State(github): State<GitHub>,
+    Path((owner, name, what)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    Query(page): Query<Page>,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     let found = visible(&github, &caller, &(owner, name))?;
     let refs = crate::git::refs(&github.world.git_dir("github", found.id));
@@ -323,13 +505,29 @@ async fn matching_refs(State(github): State<GitHub>, Path((owner, name, what)): 
     let prefix = format!("refs/{what}");
     let refs = refs.iter().filter(|(name, _)| name.starts_with(&prefix));
     let refs = refs.map(|(name, id)| json!({"ref": name, "object": {"type": "commit", "sha": id}}));
-    Ok(paged(&github, &format!("/repos/{}/git/matching-refs/{what}", found.full_name()), &page, refs.collect()))
+    Ok(paged(
+        &github,
+        &format!("/repos/{}/git/matching-refs/{what}", found.full_name()),
+        &page,
+        refs.collect(),
+    ))
 }
 
-async fn issues(State(github): State<GitHub>, Path(name): Path<Name>, headers: HeaderMap) -> Answer {
+async fn issues(
+    State(github): State<GitHub>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     let found = visible(&github, &caller, &name)?;
-    Ok(Json(found.issues.iter().map(|issue| json!({"number": issue.number, "title": issue.title})).collect::<Vec<_>>()).into_response())
+    Ok(Json(
+        found
+            .issues
+            .iter()
+            .map(|issue| json!({"number": issue.number, "title": issue.title}))
+            .collect::<Vec<_>>(),
+    )
+    .into_response())
 }
 
 /// Everything else: git over HTTP. A push asks for the scope `repo`, and an archived repository refuses it.
@@ -339,26 +537,55 @@ async fn git(State(github): State<GitHub>, request: Request) -> Response {
     let Some((full_name, rest)) = path.trim_start_matches('/').split_once(".git/") else {
         return Refusal::not_found().into_response();
     };
-    let Some((owner, name)) = full_name.split_once('/') else { return Refusal::not_found().into_response() };
+    let Some((owner, name)) = full_name.split_once('/') else {
+        return Refusal::not_found().into_response();
+    };
     let caller = basic(&github.world, &head.headers, &ROLES);
     let Some(found) = github.world.state().github.find(owner, name).cloned() else {
-        return if caller.is_some() { Refusal::not_found().into_response() } else { login_wanted("GitHub") };
+        return if caller.is_some() {
+            Refusal::not_found().into_response()
+        } else {
+            login_wanted("GitHub")
+        };
     };
     let query = head.uri.query().unwrap_or_default();
     let writes = rest == "git-receive-pack" || query.contains("git-receive-pack");
-    let user = caller.as_ref().map(|caller| caller.user.clone()).unwrap_or_default();
-    let may = caller.as_ref().is_some_and(|caller| owns(&caller.user, &found) && caller.has("repo"));
+    let user = caller
+        .as_ref()
+        .map(|caller| caller.user.clone())
+        .unwrap_or_default();
+    let may = caller
+        .as_ref()
+        .is_some_and(|caller| owns(&caller.user, &found) && caller.has("repo"));
     if writes && found.archived {
-        return Refusal::new(403, "This repository was archived so it is read-only.").into_response();
+        return Refusal::new(403, "This repository was archived so it is read-only.")
+            .into_response();
     }
     if !may && caller.is_some() && writes {
-        return (StatusCode::FORBIDDEN, format!("Permission to {} denied to {user}.", found.full_name())).into_response();
+        return (
+            StatusCode::FORBIDDEN,
+            format!("Permission to {} denied to {user}.", found.full_name()),
+        )
+            .into_response();
     }
     if !may && (found.private || writes) {
-        return if caller.is_some() { Refusal::not_found().into_response() } else { login_wanted("GitHub") };
+        return if caller.is_some() {
+            Refusal::not_found().into_response()
+        } else {
+            login_wanted("GitHub")
+        };
     }
     let dir = github.world.git_dir("github", found.id);
-    let response = crate::git::serve(&dir, rest, &head.method, query, &head.headers, Body::new(body), &user).await;
+    let response = crate::git::serve(
+        &dir,
+        rest,
+        &head.method,
+        query,
+        &head.headers,
+        Body::new(body),
+        &user,
+    )
+    .await;
     if rest == "git-receive-pack" {
         adopt_first_branch(&dir);
     }
@@ -368,8 +595,14 @@ async fn git(State(github): State<GitHub>, request: Request) -> Response {
 /// The first pushed branch becomes the default one.
 fn adopt_first_branch(dir: &std::path::Path) {
     let refs = crate::git::refs(dir);
-    let heads: Vec<&str> = refs.keys().filter_map(|name| name.strip_prefix("refs/heads/")).collect();
-    if let Some(first) = heads.first().filter(|_| !heads.contains(&crate::git::head(dir).as_str())) {
+    let heads: Vec<&str> = refs
+        .keys()
+        .filter_map(|name| name.strip_prefix("refs/heads/"))
+        .collect();
+    if let Some(first) = heads
+        .first()
+        .filter(|_| !heads.contains(&crate::git::head(dir).as_str()))
+    {
         // Without it HEAD stays dangling, as it was.
         drop(crate::git::set_head(dir, first));
     }

@@ -18,7 +18,11 @@ struct Refusal {
 
 impl Refusal {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into() }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+        }
     }
 
     fn not_found(resource: &str, name: &str) -> Self {
@@ -41,22 +45,47 @@ type Answer = Result<Response, Refusal>;
 
 pub(crate) fn router(world: World) -> Router {
     Router::new()
-        .route("/version", get(async || Json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0"}))))
-        .route("/api/v1/namespaces", get(list_namespaces).post(create_namespace))
-        .route("/api/v1/namespaces/{namespace}", get(read_namespace).delete(delete_namespace))
+        .route(
+            "/version",
+            get(async || Json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0"}))),
+        )
+        .route(
+            "/api/v1/namespaces",
+            get(list_namespaces).post(create_namespace),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}",
+            get(read_namespace).delete(delete_namespace),
+        )
         .route("/api/v1/namespaces/{namespace}/{resource}", get(list_core))
-        .route("/api/v1/namespaces/{namespace}/{resource}/{name}", get(read_core).patch(apply_core))
-        .route("/apis/{group}/{version}/namespaces/{namespace}/{resource}", get(list_group))
-        .route("/apis/{group}/{version}/namespaces/{namespace}/{resource}/{name}", get(read_group).patch(apply_group))
+        .route(
+            "/api/v1/namespaces/{namespace}/{resource}/{name}",
+            get(read_core).patch(apply_core),
+        )
+        .route(
+            "/apis/{group}/{version}/namespaces/{namespace}/{resource}",
+            get(list_group),
+        )
+        .route(
+            "/apis/{group}/{version}/namespaces/{namespace}/{resource}/{name}",
+            get(read_group).patch(apply_group),
+        )
         .with_state(world)
 }
 
 /// An empty bearer is anonymous (403), a wrong one is 401, a missing right is 403 with the user's name.
 fn authorise(world: &World, headers: &HeaderMap, right: &str) -> Result<Credential, Refusal> {
-    let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = headers
+        .get(http::header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let value = header.strip_prefix("Bearer").unwrap_or_default().trim();
     if value.is_empty() {
-        return Err(Refusal::new(403, "Forbidden", format!("User \"system:anonymous\" cannot {right}")));
+        return Err(Refusal::new(
+            403,
+            "Forbidden",
+            format!("User \"system:anonymous\" cannot {right}"),
+        ));
     }
     let caller = world.state().credential(value, &[Role::Kubernetes]);
     let caller = caller.ok_or_else(|| Refusal::new(401, "Unauthorized", "Unauthorized"))?;
@@ -65,22 +94,44 @@ fn authorise(world: &World, headers: &HeaderMap, right: &str) -> Result<Credenti
         return Ok(caller);
     }
     let resource = right.split(' ').next_back().unwrap_or_default();
-    let message = format!("{resource} is forbidden: User \"{}\" cannot {verb} resource \"{resource}\"", caller.user);
+    let message = format!(
+        "{resource} is forbidden: User \"{}\" cannot {verb} resource \"{resource}\"",
+        caller.user
+    );
     Err(Refusal::new(403, "Forbidden", message))
 }
 
 async fn list_namespaces(State(world): State<World>, headers: HeaderMap) -> Answer {
     authorise(&world, &headers, "list namespaces")?;
     let items = world.state().cluster.namespaces();
-    Ok(Json(json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": items})).into_response())
+    Ok(
+        Json(json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": items}))
+            .into_response(),
+    )
 }
 
-async fn create_namespace(State(world): State<World>, headers: HeaderMap, Json(object): Json<Value>) -> Answer {
+async fn create_namespace(
+    State(world): State<World>,
+    headers: HeaderMap,
+    Json(object): Json<Value>,
+) -> Answer {
     authorise(&world, &headers, "create namespaces")?;
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = object["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.is_empty() || name.len() > 63 || !name.bytes().all(label) || name.starts_with('-') || name.ends_with('-') {
-        return Err(Refusal::new(422, "Invalid", format!("Namespace \"{name}\" is invalid: metadata.name")));
+    if name.is_empty()
+        || name.len() > 63
+        || !name.bytes().all(label)
+        || name.starts_with('-')
+        || name.ends_with('-')
+    {
+        return Err(Refusal::new(
+            422,
+            "Invalid",
+            format!("Namespace \"{name}\" is invalid: metadata.name"),
+        ));
     }
     let mut state = world.state();
     if let Some(there) = state.cluster.namespace(&name) {
@@ -96,29 +147,55 @@ async fn create_namespace(State(world): State<World>, headers: HeaderMap, Json(o
     Ok((StatusCode::CREATED, Json(made)).into_response())
 }
 
-async fn read_namespace(State(world): State<World>, Path(name): Path<String>, headers: HeaderMap) -> Answer {
+async fn read_namespace(
+    State(world): State<World>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
     authorise(&world, &headers, "get namespaces")?;
-    let found = world.state().cluster.namespace(&name).ok_or_else(|| Refusal::not_found("namespaces", &name))?;
+    let found = world
+        .state()
+        .cluster
+        .namespace(&name)
+        .ok_or_else(|| Refusal::not_found("namespaces", &name))?;
     Ok(Json(found).into_response())
 }
 
-async fn delete_namespace(State(world): State<World>, Path(name): Path<String>, headers: HeaderMap, body: String) -> Answer {
+async fn delete_namespace(
+    State(world): State<World>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: String,
+) -> Answer {
     authorise(&world, &headers, "delete namespaces")?;
     let options: Value = serde_json::from_str(&body).unwrap_or_default();
     let mut state = world.state();
-    let found = state.cluster.namespace(&name).ok_or_else(|| Refusal::not_found("namespaces", &name))?;
+    let found = state
+        .cluster
+        .namespace(&name)
+        .ok_or_else(|| Refusal::not_found("namespaces", &name))?;
     for (field, said) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
         let wanted = &options["preconditions"][field];
         if !wanted.is_null() && *wanted != found["metadata"][field] {
-            let message = format!("Precondition failed: {said} in precondition: {wanted}, {said} in object meta: {}", found["metadata"][field]);
+            let message = format!(
+                "Precondition failed: {said} in precondition: {wanted}, {said} in object meta: {}",
+                found["metadata"][field]
+            );
             return Err(Refusal::new(409, "Conflict", message));
         }
     }
-    let deleted = state.cluster.delete_namespace(&name).ok_or_else(|| Refusal::not_found("namespaces", &name))?;
+    let deleted = state
+        .cluster
+        .delete_namespace(&name)
+        .ok_or_else(|| Refusal::not_found("namespaces", &name))?;
     Ok(Json(deleted).into_response())
 }
 
-async fn list_core(State(world): State<World>, Path((namespace, resource)): Path<(String, String)>, headers: HeaderMap) -> Answer {
+async fn list_core(
+    State(world): State<World>,
+    Path((namespace, resource)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
     list(&world, &headers, &namespace, &resource)
 }
 
@@ -137,13 +214,20 @@ fn list(world: &World, headers: &HeaderMap, namespace: &str, resource: &str) -> 
         (key.0 == namespace && key.1 == resource).then(|| object.clone())
     };
     let items: Vec<Value> = state.cluster.objects.iter().filter_map(of).collect();
-    Ok(Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response())
+    Ok(
+        Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+            .into_response(),
+    )
 }
 
 type Object = (String, String, String);
 
-async fn read_core(State(world): State<World>, Path(key): Path<Object>, headers: HeaderMap) -> Answer {
-    read(&world, &headers, key)
+async fn read_core(
+    State(world): State<World>,
+    Path(key): Path<Object>,
+    headers: HeaderMap,
+) -> Answer {
+    read(&world, &headers, &key)
 }
 
 async fn read_group(
@@ -151,16 +235,21 @@ async fn read_group(
     Path((_, _, namespace, resource, name)): Path<(String, String, String, String, String)>,
     headers: HeaderMap,
 ) -> Answer {
-    read(&world, &headers, (namespace, resource, name))
+    read(&world, &headers, &(namespace, resource, name))
 }
 
-fn read(world: &World, headers: &HeaderMap, key: Object) -> Answer {
+fn read(world: &World, headers: &HeaderMap, key: &Object) -> Answer {
     authorise(world, headers, &format!("get {}", key.1))?;
-    let found = world.state().cluster.objects.get(&key).cloned();
+    let found = world.state().cluster.objects.get(key).cloned();
     Ok(Json(found.ok_or_else(|| Refusal::not_found(&key.1, &key.2))?).into_response())
 }
 
-async fn apply_core(State(world): State<World>, Path(key): Path<Object>, headers: HeaderMap, body: String) -> Answer {
+async fn apply_core(
+    State(world): State<World>,
+    Path(key): Path<Object>,
+    headers: HeaderMap,
+    body: String,
+) -> Answer {
     apply(&world, &headers, &key, &body)
 }
 
@@ -174,22 +263,44 @@ async fn apply_group(
 }
 
 /// Server-side apply. On an object that is going away it still succeeds; a creation in such a namespace is refused.
-fn apply(world: &World, headers: &HeaderMap, (namespace, resource, name): &Object, body: &str) -> Answer {
+fn apply(
+    world: &World,
+    headers: &HeaderMap,
+    (namespace, resource, name): &Object,
+    body: &str,
+) -> Answer {
     authorise(world, headers, &format!("patch {resource}"))?;
-    let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if content_type != "application/apply-patch+yaml" {
-        return Err(Refusal::new(415, "UnsupportedMediaType", "the sandbox knows server-side apply only"));
+        return Err(Refusal::new(
+            415,
+            "UnsupportedMediaType",
+            "the sandbox knows server-side apply only",
+        ));
     }
-    let object: Value = serde_json::from_str(body).map_err(|error| Refusal::new(400, "BadRequest", error.to_string()))?;
+    let object: Value = serde_json::from_str(body)
+        .map_err(|error| Refusal::new(400, "BadRequest", error.to_string()))?;
     let mut state = world.state();
-    let there = state.cluster.namespace(namespace).ok_or_else(|| Refusal::not_found("namespaces", namespace))?;
+    let there = state
+        .cluster
+        .namespace(namespace)
+        .ok_or_else(|| Refusal::not_found("namespaces", namespace))?;
     let key = (namespace.clone(), resource.clone(), name.clone());
     let exists = state.cluster.objects.contains_key(&key);
     if !there["metadata"]["deletionTimestamp"].is_null() && !exists {
-        let message = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let message = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
         return Err(Refusal::new(403, "Forbidden", message));
     }
     let applied = state.cluster.put(namespace, resource, name, object);
-    let status = if exists { StatusCode::OK } else { StatusCode::CREATED };
+    let status = if exists {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
     Ok((status, Json(applied)).into_response())
 }

@@ -65,8 +65,13 @@ impl Sandbox {
     /// No git, no temporary directory, or a port that is taken.
     pub async fn start(options: &Options) -> Result<Self, StartError> {
         let failed = |why: &dyn std::fmt::Display| StartError(why.to_string());
-        let dir = tempfile::Builder::new().prefix("forgeline-sandbox-").tempdir().map_err(|error| failed(&error))?;
-        crate::git::prepare(dir.path()).await.map_err(|why| failed(&why))?;
+        let dir = tempfile::Builder::new()
+            .prefix("forgeline-sandbox-")
+            .tempdir()
+            .map_err(|error| failed(&error))?;
+        crate::git::prepare(dir.path())
+            .await
+            .map_err(|why| failed(&why))?;
         let tokens = Role::ALL.map(|role| {
             let user = match role {
                 Role::Someone => "someone",
@@ -80,24 +85,49 @@ impl Sandbox {
         let mut listeners = Vec::new();
         for index in 0..5 {
             let port = options.first_port.map_or(0, |first| first + index);
-            listeners.push(TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| failed(&format!("port {port}: {error}")))?);
+            listeners.push(
+                TcpListener::bind(("127.0.0.1", port))
+                    .await
+                    .map_err(|error| failed(&format!("port {port}: {error}")))?,
+            );
         }
-        let mut addresses = listeners.iter().map(|listener| listener.local_addr().map_err(|error| failed(&error)));
-        let mut next = || addresses.next().unwrap_or_else(|| Err(StartError("no address".into())));
-        let addresses = Addresses { gitea_mcp: next()?, gitea: next()?, github: next()?, kubernetes: next()?, control: next()? };
+        let mut addresses = listeners
+            .iter()
+            .map(|listener| listener.local_addr().map_err(|error| failed(&error)));
+        let mut next = || {
+            addresses
+                .next()
+                .unwrap_or_else(|| Err(StartError("no address".into())))
+        };
+        let addresses = Addresses {
+            gitea_mcp: next()?,
+            gitea: next()?,
+            github: next()?,
+            kubernetes: next()?,
+            control: next()?,
+        };
         let control_bearer = random("control");
         let routers = routers(&world, &addresses, &control_bearer);
         for (listener, router) in listeners.into_iter().zip(routers) {
             serve(listener, router, stop.clone());
         }
-        Ok(Self { world, addresses, control_bearer, stop, dir })
+        Ok(Self {
+            world,
+            addresses,
+            control_bearer,
+            stop,
+            dir,
+        })
     }
 
     /// The name and value of every environment variable that a program needs against this sandbox.
     pub fn exports(&self) -> Vec<(&'static str, String)> {
         let url = |address: &SocketAddr| format!("http://{address}");
         vec![
-            ("GITEA_MCP_URL", format!("{}/mcp", url(&self.addresses.gitea_mcp))),
+            (
+                "GITEA_MCP_URL",
+                format!("{}/mcp", url(&self.addresses.gitea_mcp)),
+            ),
             ("GITEA_MCP_TOKEN", self.token(Role::GiteaMcp)),
             ("GITEA_URL", url(&self.addresses.gitea)),
             ("GITEA_TOKEN", self.token(Role::Gitea)),
@@ -117,7 +147,10 @@ impl Sandbox {
     /// The name and value of the variables for the control API and for a second user.
     pub fn control_exports(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("FORGELINE_SANDBOX_URL", format!("http://{}/_sandbox", self.addresses.control)),
+            (
+                "FORGELINE_SANDBOX_URL",
+                format!("http://{}/_sandbox", self.addresses.control),
+            ),
             ("FORGELINE_SANDBOX_TOKEN", self.control_bearer.clone()),
             ("FORGELINE_SANDBOX_SECOND_TOKEN", self.token(Role::Someone)),
         ]
@@ -158,7 +191,12 @@ impl Sandbox {
 
     fn token(&self, role: Role) -> String {
         let state = self.world.state();
-        state.tokens.iter().find(|token| token.role == role).map(|token| token.value.clone()).unwrap_or_default()
+        state
+            .tokens
+            .iter()
+            .find(|token| token.role == role)
+            .map(|token| token.value.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -175,10 +213,19 @@ impl std::fmt::Debug for Sandbox {
 }
 
 fn routers(world: &World, addresses: &Addresses, control_bearer: &str) -> [Router; 5] {
-    let gitea = Gitea { world: world.clone(), base: format!("http://{}", addresses.gitea) };
-    let github = GitHub { world: world.clone(), base: format!("http://{}", addresses.github) };
+    let gitea = Gitea {
+        world: world.clone(),
+        base: format!("http://{}", addresses.gitea),
+    };
+    let github = GitHub {
+        world: world.clone(),
+        base: format!("http://{}", addresses.github),
+    };
     let gated = |system: &'static str, router: Router| {
-        let gate = Gate { system, world: world.clone() };
+        let gate = Gate {
+            system,
+            world: world.clone(),
+        };
         router.layer(axum::middleware::from_fn_with_state(gate, pass))
     };
     [
@@ -186,7 +233,10 @@ fn routers(world: &World, addresses: &Addresses, control_bearer: &str) -> [Route
         gated("gitea", crate::gitea::router(gitea)),
         gated("github", crate::github::router(github)),
         gated("kubernetes", crate::kubernetes::router(world.clone())),
-        crate::control::router(Control { world: world.clone(), bearer: control_bearer.to_owned() }),
+        crate::control::router(Control {
+            world: world.clone(),
+            bearer: control_bearer.to_owned(),
+        }),
     ]
 }
 

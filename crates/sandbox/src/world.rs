@@ -61,7 +61,11 @@ impl World {
             faults: Faults::default(),
             log: Vec::new(),
         };
-        Self { state: Arc::new(Mutex::new(state)), dir: Arc::new(dir.to_owned()), latency }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            dir: Arc::new(dir.to_owned()),
+            latency,
+        }
     }
 
     /// The state; never held over an await.

@@ -10,14 +10,18 @@ use async_trait::async_trait;
 use forgeline_step_engine::journal::memory::MemoryJournal;
 use forgeline_step_engine::journal::{Admission, RunOptions};
 use forgeline_step_engine::{
-    Engine, Field, Found, KindSpec, Registry, Request, Seen, Step, StepCx, StepError, Timing, Undone, Workflow,
+    Engine, Field, Found, KindSpec, Registry, Request, Seen, Step, StepCx, StepError, Timing,
+    Undone, Workflow,
 };
 use serde_json::{Value, json};
 
 const FILE: KindSpec = KindSpec {
     name: "file.write",
     description: "A file that starts with the name of the run that wrote it.",
-    with: &[Field::required("path", "where"), Field::required("text", "what")],
+    with: &[
+        Field::required("path", "where"),
+        Field::required("text", "what"),
+    ],
     outputs: &["path"],
 };
 
@@ -35,20 +39,38 @@ impl Step for FileStep {
         let path = Self::path(with);
         match std::fs::read_to_string(&path) {
             Err(_) => Ok(Seen::Absent),
-            Ok(text) if text.starts_with(cx.run_id.as_str()) => Ok(Seen::Ours(json!({"path": path}))),
-            Ok(_) => Ok(Seen::Foreign { why: format!("{} is somebody else's", path.display()), adoptable: None }),
+            Ok(text) if text.starts_with(cx.run_id.as_str()) => {
+                Ok(Seen::Ours(json!({"path": path})))
+            }
+            Ok(_) => Ok(Seen::Foreign {
+                why: format!("{} is somebody else's", path.display()),
+                adoptable: None,
+            }),
         }
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, _found: &Found) -> Result<Value, StepError> {
         let path = Self::path(with);
-        let text = format!("{}\n{}\n", cx.run_id, with["text"].as_str().unwrap_or_default());
-        std::fs::write(&path, text)
-            .map_err(|error| StepError::refused("file.unwritable", format!("cannot write {}: {error}", path.display())))?;
+        let text = format!(
+            "{}\n{}\n",
+            cx.run_id,
+            with["text"].as_str().unwrap_or_default()
+        );
+        std::fs::write(&path, text).map_err(|error| {
+            StepError::refused(
+                "file.unwritable",
+                format!("cannot write {}: {error}", path.display()),
+            )
+        })?;
         Ok(json!({"path": path}))
     }
 
-    async fn compensate(&self, cx: &StepCx, with: &Value, _output: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        _output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         match self.check(cx, with).await? {
             Seen::Ours(_) => {
                 std::fs::remove_file(Self::path(with))
@@ -64,7 +86,10 @@ impl Step for FileStep {
     }
 
     fn timing(&self) -> Timing {
-        Timing { settle: Duration::ZERO, recheck: Duration::ZERO }
+        Timing {
+            settle: Duration::ZERO,
+            recheck: Duration::ZERO,
+        }
     }
 }
 
@@ -87,7 +112,8 @@ steps:
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut registry = Registry::new();
     registry.register(FILE, Arc::new(FileStep));
-    let workflow = Workflow::parse("two_files.yaml", WORKFLOW, &registry).map_err(|problems| format!("{problems:?}"))?;
+    let workflow = Workflow::parse("two_files.yaml", WORKFLOW, &registry)
+        .map_err(|problems| format!("{problems:?}"))?;
     let engine = Engine::new(Arc::new(MemoryJournal::new()), Arc::new(registry));
 
     let dir = std::env::temp_dir().join(format!("custom-step-{}", std::process::id()));
@@ -101,11 +127,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         options: RunOptions::default(),
         caller: "example".into(),
     };
-    let Admission::Fresh(run) = engine.start(request).await? else { return Err("another run is under way".into()) };
+    let Admission::Fresh(run) = engine.start(request).await? else {
+        return Err("another run is under way".into());
+    };
     engine.wait(&run.run_id, None).await;
 
     let snapshot = engine.snapshot(&run.run_id).await?;
-    print(&format!("run {} ended {}", run.run_id, snapshot.run.state.as_str()));
+    print(&format!(
+        "run {} ended {}",
+        run.run_id,
+        snapshot.run.state.as_str()
+    ));
     for step in &snapshot.steps {
         print(&format!("  {} {:?}", step.id, step.state));
     }

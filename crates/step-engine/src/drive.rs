@@ -23,7 +23,11 @@ pub async fn drive(host: &mut dyn Host, run: &RunRow) -> Result<RunState, HostEr
                 return Ok(state);
             }
             Next::Stuck(_) => {
-                let cause = crate::history::Progress::of(&run.workflow, host.history().iter().map(|entry| &entry.record)).cause();
+                let cause = crate::history::Progress::of(
+                    &run.workflow,
+                    host.history().iter().map(|entry| &entry.record),
+                )
+                .cause();
                 host.end(RunState::Stuck, cause).await?;
                 return Ok(RunState::Stuck);
             }

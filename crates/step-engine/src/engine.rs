@@ -78,7 +78,11 @@ impl Engine {
     }
 
     /// An engine that only reads. `driven_elsewhere`: another process holds the journal and drives its live runs.
-    pub fn reader(journal: Arc<dyn Journal>, registry: Arc<Registry>, driven_elsewhere: bool) -> Self {
+    pub fn reader(
+        journal: Arc<dyn Journal>,
+        registry: Arc<Registry>,
+        driven_elsewhere: bool,
+    ) -> Self {
         Self::build(journal, registry, driven_elsewhere)
     }
 
@@ -93,7 +97,9 @@ impl Engine {
             halted: watch::channel(None).0,
             elsewhere,
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The kinds of steps that this engine runs.
@@ -109,7 +115,11 @@ impl Engine {
     /// Resolves when the journal refused and this process must stop acting.
     pub async fn halted(&self) -> JournalError {
         let mut halted = self.inner.halted.subscribe();
-        let found = halted.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        let found = halted
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|error| error.clone());
         match found {
             Some(error) => error,
             None => std::future::pending().await,
@@ -138,16 +148,34 @@ impl Engine {
     }
 
     fn row(&self, request: Request) -> Result<RunRow, EngineError> {
-        let inputs = request.workflow.accept(&request.inputs, &request.settings).map_err(EngineError::Input)?;
-        let scope = Scope { inputs: &inputs, settings: &request.settings, steps: None };
-        let off = |when: &String| resolve(&Value::String(when.clone()), &scope) != Value::Bool(true);
+        let inputs = request
+            .workflow
+            .accept(&request.inputs, &request.settings)
+            .map_err(EngineError::Input)?;
+        let scope = Scope {
+            inputs: &inputs,
+            settings: &request.settings,
+            steps: None,
+        };
+        let off =
+            |when: &String| resolve(&Value::String(when.clone()), &scope) != Value::Bool(true);
         let steps = &request.workflow.steps;
-        let skipped: Vec<String> =
-            steps.iter().filter(|step| step.when.as_ref().is_some_and(off)).map(|step| step.id.clone()).collect();
+        let skipped: Vec<String> = steps
+            .iter()
+            .filter(|step| step.when.as_ref().is_some_and(off))
+            .map(|step| step.id.clone())
+            .collect();
         let mut resources: Vec<String> = steps
             .iter()
             .filter(|step| !skipped.contains(&step.id))
-            .filter_map(|step| Some(self.inner.registry.step(&step.kind)?.resources(&resolve(&step.with, &scope))))
+            .filter_map(|step| {
+                Some(
+                    self.inner
+                        .registry
+                        .step(&step.kind)?
+                        .resources(&resolve(&step.with, &scope)),
+                )
+            })
             .flatten()
             .collect();
         resources.sort();
@@ -180,16 +208,26 @@ impl Engine {
         if !self.known(&row.run_id).await?.state.is_live() {
             return Ok(());
         }
-        self.inner.journal.append(&row.run_id, vec![Record::Resumed]).await?;
+        self.inner
+            .journal
+            .append(&row.run_id, vec![Record::Resumed])
+            .await?;
         let history = self.inner.journal.history(&row.run_id).await?;
         self.spawn(row, history).await
     }
 
-    async fn spawn(&self, row: RunRow, history: Vec<crate::record::Entry>) -> Result<(), EngineError> {
+    async fn spawn(
+        &self,
+        row: RunRow,
+        history: Vec<crate::record::Entry>,
+    ) -> Result<(), EngineError> {
         let earlier = self.earlier(&row).await?;
         let (cancel, cancelled) = watch::channel(None);
         let (end, ended) = watch::channel(false);
-        let driven = Driven { cancel: Arc::new(cancel), ended };
+        let driven = Driven {
+            cancel: Arc::new(cancel),
+            ended,
+        };
         {
             let mut all = self.all_driven();
             if all.contains_key(&row.run_id) {
@@ -222,7 +260,9 @@ impl Engine {
                 tracing::info!(run_id = %row.run_id, subject = row.subject, state = state.as_str(), "run ended");
                 self.schedule_recheck(row.run_id.clone());
             }
-            Err(HostError::Stopping) => tracing::info!(run_id = %row.run_id, "run stopped at a journal point"),
+            Err(HostError::Stopping) => {
+                tracing::info!(run_id = %row.run_id, "run stopped at a journal point")
+            }
             Err(HostError::Journal(error)) => {
                 tracing::error!(run_id = %row.run_id, %error, "run stopped: the journal refused");
                 self.inner.halted.send_replace(Some(error));
@@ -232,7 +272,10 @@ impl Engine {
 
     /// What earlier runs for the same subject left behind, newest first.
     async fn earlier(&self, row: &RunRow) -> Result<Vec<Earlier>, EngineError> {
-        let query = RunQuery { subject: Some(row.subject.clone()), ..RunQuery::default() };
+        let query = RunQuery {
+            subject: Some(row.subject.clone()),
+            ..RunQuery::default()
+        };
         let mut earlier = Vec::new();
         for other in self.inner.journal.runs(&query).await? {
             if other.run_id == row.run_id || other.created_at > row.created_at {
@@ -240,11 +283,20 @@ impl Engine {
             }
             let history = self.inner.journal.history(&other.run_id).await?;
             let progress = Progress::of(&other.workflow, history.iter().map(|entry| &entry.record));
-            let done = progress.steps.into_iter().filter_map(|(id, step)| match step.state {
-                StepState::Applied | StepState::Existing | StepState::Adopted => Some((id, (step.origin?, step.output?))),
-                _ => None,
+            let done = progress
+                .steps
+                .into_iter()
+                .filter_map(|(id, step)| match step.state {
+                    StepState::Applied | StepState::Existing | StepState::Adopted => {
+                        Some((id, (step.origin?, step.output?)))
+                    }
+                    _ => None,
+                });
+            earlier.push(Earlier {
+                run_id: other.run_id,
+                state: other.state,
+                done: done.collect(),
             });
-            earlier.push(Earlier { run_id: other.run_id, state: other.state, done: done.collect() });
         }
         Ok(earlier)
     }
@@ -254,12 +306,27 @@ impl Engine {
     /// # Errors
     /// The journal cannot be read or written.
     pub async fn resume_all(&self) -> Result<usize, EngineError> {
-        let live = self.inner.journal.runs(&RunQuery { live: true, ..RunQuery::default() }).await?;
+        let live = self
+            .inner
+            .journal
+            .runs(&RunQuery {
+                live: true,
+                ..RunQuery::default()
+            })
+            .await?;
         let count = live.len();
         for row in live {
             self.take_up(row).await?;
         }
-        for row in self.inner.journal.runs(&RunQuery { owing: true, ..RunQuery::default() }).await? {
+        for row in self
+            .inner
+            .journal
+            .runs(&RunQuery {
+                owing: true,
+                ..RunQuery::default()
+            })
+            .await?
+        {
             self.schedule_recheck(row.run_id);
         }
         Ok(count)
@@ -269,20 +336,35 @@ impl Engine {
     ///
     /// # Errors
     /// The run is unknown, or the decision does not fit its state.
-    pub async fn decide(&self, run: &RunId, decision: Decision, by: &str) -> Result<(), EngineError> {
+    pub async fn decide(
+        &self,
+        run: &RunId,
+        decision: Decision,
+        by: &str,
+    ) -> Result<(), EngineError> {
         let row = self.known(run).await?;
         if row.state.is_live() {
             return match decision {
                 Decision::Continue => self.take_up(row).await,
                 Decision::RetryUndo | Decision::Skip(_) | Decision::Abandon => {
-                    Err(EngineError::NotNow(format!("run {run} is {}; this is for stuck runs", row.state.as_str())))
+                    Err(EngineError::NotNow(format!(
+                        "run {run} is {}; this is for stuck runs",
+                        row.state.as_str()
+                    )))
                 }
             };
         }
         self.check_decision(&row, &decision).await?;
-        let mut records = vec![Record::Operator { decision: decision.clone(), by: by.to_owned() }];
+        let mut records = vec![Record::Operator {
+            decision: decision.clone(),
+            by: by.to_owned(),
+        }];
         if decision == Decision::Abandon {
-            records.push(Record::Ended { state: RunState::Abandoned, cause: row.cause, recheck_due: row.recheck_due });
+            records.push(Record::Ended {
+                state: RunState::Abandoned,
+                cause: row.cause,
+                recheck_due: row.recheck_due,
+            });
         }
         self.inner.journal.append(run, records).await?;
         if decision != Decision::Abandon {
@@ -300,18 +382,39 @@ impl Engine {
             Decision::Abandon => matches!(row.state, RunState::Stuck | RunState::Failed),
         };
         if !fits {
-            return Err(EngineError::NotNow(format!("run {} is {}: nothing to resume", row.run_id, row.state.as_str())));
+            return Err(EngineError::NotNow(format!(
+                "run {} is {}: nothing to resume",
+                row.run_id,
+                row.state.as_str()
+            )));
         }
         if *decision == Decision::Continue {
-            let query = RunQuery { subject: Some(row.subject.clone()), limit: Some(1), ..RunQuery::default() };
-            if let Some(newest) = self.inner.journal.runs(&query).await?.first().filter(|newest| newest.run_id != row.run_id) {
-                return Err(EngineError::NotNow(format!("run {} was superseded by run {}", row.run_id, newest.run_id)));
+            let query = RunQuery {
+                subject: Some(row.subject.clone()),
+                limit: Some(1),
+                ..RunQuery::default()
+            };
+            if let Some(newest) = self
+                .inner
+                .journal
+                .runs(&query)
+                .await?
+                .first()
+                .filter(|newest| newest.run_id != row.run_id)
+            {
+                return Err(EngineError::NotNow(format!(
+                    "run {} was superseded by run {}",
+                    row.run_id, newest.run_id
+                )));
             }
         }
         if let Decision::Skip(id) = decision {
             let known = row.workflow.step(id).is_some();
             if !known {
-                return Err(EngineError::NotNow(format!("run {} has no step `{id}`", row.run_id)));
+                return Err(EngineError::NotNow(format!(
+                    "run {} has no step `{id}`",
+                    row.run_id
+                )));
             }
         }
         Ok(())
@@ -324,10 +427,16 @@ impl Engine {
     pub async fn cancel(&self, run: &RunId, by: &str) -> Result<(), EngineError> {
         let row = self.known(run).await?;
         if !row.state.is_live() {
-            return Err(EngineError::NotNow(format!("run {run} is {}: nothing to cancel", row.state.as_str())));
+            return Err(EngineError::NotNow(format!(
+                "run {run} is {}: nothing to cancel",
+                row.state.as_str()
+            )));
         }
         if self.driven(run).is_none() {
-            self.inner.journal.append(run, vec![Record::StopAsked { by: by.to_owned() }]).await?;
+            self.inner
+                .journal
+                .append(run, vec![Record::StopAsked { by: by.to_owned() }])
+                .await?;
             return self.take_up(row).await;
         }
         if let Some(driven) = self.driven(run) {
@@ -338,7 +447,9 @@ impl Engine {
 
     /// Waits until nothing drives the run any more, at most `limit`.
     pub async fn wait(&self, run: &RunId, limit: Option<Duration>) {
-        let Some(mut driven) = self.driven(run) else { return };
+        let Some(mut driven) = self.driven(run) else {
+            return;
+        };
         let ended = driven.ended.wait_for(|ended| *ended);
         match limit {
             Some(limit) => drop(tokio::time::timeout(limit, ended).await),
@@ -379,7 +490,11 @@ impl Engine {
     }
 
     async fn known(&self, run: &RunId) -> Result<RunRow, EngineError> {
-        self.inner.journal.run(run).await?.ok_or_else(|| EngineError::UnknownRun(run.clone()))
+        self.inner
+            .journal
+            .run(run)
+            .await?
+            .ok_or_else(|| EngineError::UnknownRun(run.clone()))
     }
 
     fn driven(&self, run: &RunId) -> Option<Driven> {
@@ -387,6 +502,9 @@ impl Engine {
     }
 
     fn all_driven(&self) -> MutexGuard<'_, HashMap<RunId, Driven>> {
-        self.inner.driven.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .driven
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

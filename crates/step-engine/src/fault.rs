@@ -25,7 +25,10 @@ pub struct CrashPlan {
 impl CrashPlan {
     /// A crash at the `nth` record (counted from 1) that the journal writes.
     pub fn at(nth: usize, point: CrashPoint) -> Self {
-        Self { order: Some((nth, point)), ..Self::default() }
+        Self {
+            order: Some((nth, point)),
+            ..Self::default()
+        }
     }
 
     /// Whether the crash happened. A test that ordered one asserts this.

@@ -76,7 +76,10 @@ impl StepProgress {
             return false;
         }
         match self.state {
-            StepState::Applied | StepState::Started | StepState::Compensating | StepState::Stuck => true,
+            StepState::Applied
+            | StepState::Started
+            | StepState::Compensating
+            | StepState::Stuck => true,
             // Existing and adopted artifacts are not this run's, but an ambiguous create may still land beside them.
             StepState::Existing | StepState::Adopted => self.ambiguous,
             StepState::Failed => {
@@ -94,8 +97,19 @@ impl StepProgress {
 impl Progress {
     /// Folds a history. Records about steps that the workflow does not have are passed over.
     pub fn of<'a>(workflow: &Workflow, history: impl IntoIterator<Item = &'a Record>) -> Self {
-        let steps = workflow.steps.iter().map(|step| (step.id.clone(), StepProgress::new())).collect();
-        let mut progress = Self { steps, stop_asked: false, unsettled: Vec::new(), settling: false, ended: None, failure: None };
+        let steps = workflow
+            .steps
+            .iter()
+            .map(|step| (step.id.clone(), StepProgress::new()))
+            .collect();
+        let mut progress = Self {
+            steps,
+            stop_asked: false,
+            unsettled: Vec::new(),
+            settling: false,
+            ended: None,
+            failure: None,
+        };
         for (position, record) in history.into_iter().enumerate() {
             progress.push(workflow, position, record);
         }
@@ -104,17 +118,26 @@ impl Progress {
 
     /// The outputs of all steps that are done, for references.
     pub fn outputs(&self) -> BTreeMap<String, Value> {
-        self.steps.iter().filter_map(|(id, step)| Some((id.clone(), step.output.clone()?))).collect()
+        self.steps
+            .iter()
+            .filter_map(|(id, step)| Some((id.clone(), step.output.clone()?)))
+            .collect()
     }
 
     /// The facts of all steps, by name.
     pub fn facts(&self) -> BTreeMap<String, Value> {
-        self.steps.values().flat_map(|step| step.facts.clone()).collect()
+        self.steps
+            .values()
+            .flat_map(|step| step.facts.clone())
+            .collect()
     }
 
     /// The steps that carry the sticky mark.
     pub fn marked(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().filter(|(_, step)| step.ambiguous).map(|(id, _)| id.as_str())
+        self.steps
+            .iter()
+            .filter(|(_, step)| step.ambiguous)
+            .map(|(id, _)| id.as_str())
     }
 
     /// Why the run left its forward path. `None` while it is on it.
@@ -131,10 +154,23 @@ impl Progress {
     fn push(&mut self, workflow: &Workflow, position: usize, record: &Record) {
         match record {
             Record::Started { step, verb } => self.started(step, *verb, position),
-            Record::Done { step, verb, origin, output, attempts, duration_ms } => {
+            Record::Done {
+                step,
+                verb,
+                origin,
+                output,
+                attempts,
+                duration_ms,
+            } => {
                 self.done(step, *verb, *origin, output, *attempts, *duration_ms);
             }
-            Record::Failed { step, verb, error, attempts, duration_ms } => {
+            Record::Failed {
+                step,
+                verb,
+                error,
+                attempts,
+                duration_ms,
+            } => {
                 self.failed(workflow, step, *verb, error, *attempts, *duration_ms);
             }
             Record::Ambiguous { step } => self.mark(step),
@@ -163,10 +199,17 @@ impl Progress {
 
     fn started(&mut self, id: &str, verb: Verb, position: usize) {
         // An undo that begins while an apply has no end: that apply may still act.
-        if verb == Verb::Undo && self.steps.get(id).is_some_and(|step| step.orphaned == Some(Verb::Apply)) {
+        if verb == Verb::Undo
+            && self
+                .steps
+                .get(id)
+                .is_some_and(|step| step.orphaned == Some(Verb::Apply))
+        {
             self.mark(id);
         }
-        let Some(step) = self.steps.get_mut(id) else { return };
+        let Some(step) = self.steps.get_mut(id) else {
+            return;
+        };
         step.in_flight = Some(verb);
         step.orphaned = None;
         match verb {
@@ -178,8 +221,18 @@ impl Progress {
         }
     }
 
-    fn done(&mut self, id: &str, verb: Verb, origin: Option<Origin>, output: &Value, attempts: u32, duration_ms: u64) {
-        let Some(step) = self.steps.get_mut(id) else { return };
+    fn done(
+        &mut self,
+        id: &str,
+        verb: Verb,
+        origin: Option<Origin>,
+        output: &Value,
+        attempts: u32,
+        duration_ms: u64,
+    ) {
+        let Some(step) = self.steps.get_mut(id) else {
+            return;
+        };
         step.in_flight = None;
         step.error = None;
         match verb {
@@ -199,9 +252,19 @@ impl Progress {
         }
     }
 
-    fn failed(&mut self, workflow: &Workflow, id: &str, verb: Verb, error: &StepError, attempts: u32, duration_ms: u64) {
+    fn failed(
+        &mut self,
+        workflow: &Workflow,
+        id: &str,
+        verb: Verb,
+        error: &StepError,
+        attempts: u32,
+        duration_ms: u64,
+    ) {
         let irreversible = workflow.step(id).is_some_and(|spec| spec.irreversible);
-        let Some(step) = self.steps.get_mut(id) else { return };
+        let Some(step) = self.steps.get_mut(id) else {
+            return;
+        };
         step.in_flight = None;
         step.error = Some(error.clone());
         match verb {
@@ -227,8 +290,12 @@ impl Progress {
     fn resumed(&mut self) {
         self.ended = None;
         self.settling = false;
-        let open: Vec<String> =
-            self.steps.iter().filter(|(_, step)| step.in_flight.is_some()).map(|(id, _)| id.clone()).collect();
+        let open: Vec<String> = self
+            .steps
+            .iter()
+            .filter(|(_, step)| step.in_flight.is_some())
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in open {
             self.mark(&id);
             if let Some(step) = self.steps.get_mut(&id) {
@@ -243,14 +310,22 @@ impl Progress {
                 self.ended = None;
                 self.failure = None;
                 self.stop_asked = false;
-                for step in self.steps.values_mut().filter(|step| step.state == StepState::Failed) {
+                for step in self
+                    .steps
+                    .values_mut()
+                    .filter(|step| step.state == StepState::Failed)
+                {
                     step.state = StepState::Started;
                     step.orphaned = Some(Verb::Apply);
                 }
             }
             Decision::RetryUndo => {
                 self.ended = None;
-                for step in self.steps.values_mut().filter(|step| step.state == StepState::Stuck) {
+                for step in self
+                    .steps
+                    .values_mut()
+                    .filter(|step| step.state == StepState::Stuck)
+                {
                     step.state = StepState::Compensating;
                     step.orphaned = Some(Verb::Undo);
                 }

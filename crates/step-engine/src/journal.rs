@@ -81,23 +81,33 @@ impl RunRow {
     /// The record asks for a transition that the table in [`crate::state`] does not have.
     pub(crate) fn follow(&mut self, record: &Record, at: Timestamp) -> Result<(), JournalError> {
         let next = match record {
-            Record::Started { verb: crate::record::Verb::Undo, .. } => Some(RunState::Compensating),
+            Record::Started {
+                verb: crate::record::Verb::Undo,
+                ..
+            } => Some(RunState::Compensating),
             Record::Ended { state, .. } => Some(*state),
             Record::Operator { decision, .. } => match decision {
                 crate::record::Decision::Continue => Some(RunState::Running),
-                crate::record::Decision::RetryUndo | crate::record::Decision::Skip(_) => Some(RunState::Compensating),
+                crate::record::Decision::RetryUndo | crate::record::Decision::Skip(_) => {
+                    Some(RunState::Compensating)
+                }
                 crate::record::Decision::Abandon => None,
             },
             _ => None,
         };
         if let Some(next) = next {
             if self.state != next && !self.state.may_become(next) {
-                return Err(JournalError::IllegalTransition { from: self.state, to: next });
+                return Err(JournalError::IllegalTransition {
+                    from: self.state,
+                    to: next,
+                });
             }
             self.state = next;
         }
         match record {
-            Record::Ended { cause, recheck_due, .. } => {
+            Record::Ended {
+                cause, recheck_due, ..
+            } => {
                 self.cause = *cause;
                 self.recheck_due = *recheck_due;
             }
@@ -124,7 +134,9 @@ pub struct RunQuery {
 
 impl RunQuery {
     pub(crate) fn fits(&self, row: &RunRow) -> bool {
-        self.subject.as_ref().is_none_or(|subject| *subject == row.subject)
+        self.subject
+            .as_ref()
+            .is_none_or(|subject| *subject == row.subject)
             && (!self.live || row.state.is_live())
             && (!self.owing || row.recheck_due.is_some())
     }
@@ -210,7 +222,9 @@ impl JournalError {
     /// What to do next.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Held { .. } => "use that server with --server URL (FORGELINE_SERVER), or stop it first".into(),
+            Self::Held { .. } => {
+                "use that server with --server URL (FORGELINE_SERVER), or stop it first".into()
+            }
             Self::Unwritable { path, .. } => format!(
                 "make {} writable for this user, free disk space, or set FORGELINE_DATA_DIR to another directory",
                 path.display()

@@ -68,7 +68,13 @@ pub fn plan<'a>(
     history: impl IntoIterator<Item = &'a Record>,
 ) -> Next {
     let progress = Progress::of(workflow, history);
-    Planner { workflow, skipped, on_failure, progress: &progress }.next()
+    Planner {
+        workflow,
+        skipped,
+        on_failure,
+        progress: &progress,
+    }
+    .next()
 }
 
 struct Planner<'a> {
@@ -81,12 +87,22 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn next(&self) -> Next {
         if let Some(state) = self.progress.ended.filter(|state| state.is_terminal()) {
-            return Next::Finished { state, cause: self.progress.cause() };
+            return Next::Finished {
+                state,
+                cause: self.progress.cause(),
+            };
         }
         let undoing = self.progress.steps.values().any(|step| {
-            matches!(step.state, StepState::Compensating | StepState::Stuck | StepState::Compensated)
+            matches!(
+                step.state,
+                StepState::Compensating | StepState::Stuck | StepState::Compensated
+            )
         });
-        if self.progress.failure.is_some() || self.progress.stop_asked || undoing { self.backward() } else { self.forward() }
+        if self.progress.failure.is_some() || self.progress.stop_asked || undoing {
+            self.backward()
+        } else {
+            self.forward()
+        }
     }
 
     fn state(&self, id: &str) -> Option<&StepProgress> {
@@ -94,11 +110,21 @@ impl Planner<'_> {
     }
 
     fn in_flight(&self) -> bool {
-        self.progress.settling || self.progress.steps.values().any(|step| step.in_flight.is_some())
+        self.progress.settling
+            || self
+                .progress
+                .steps
+                .values()
+                .any(|step| step.in_flight.is_some())
     }
 
     fn forward(&self) -> Next {
-        let ready: Vec<Op> = self.workflow.steps.iter().filter_map(|spec| self.ready(spec)).collect();
+        let ready: Vec<Op> = self
+            .workflow
+            .steps
+            .iter()
+            .filter_map(|spec| self.ready(spec))
+            .collect();
         if !ready.is_empty() {
             return Next::Start(ready);
         }
@@ -119,21 +145,32 @@ impl Planner<'_> {
             _ => return None,
         };
         let met = spec.needs.iter().all(|need| self.is_met(need));
-        met.then(|| Op::Apply { step: spec.id.clone(), look })
+        met.then(|| Op::Apply {
+            step: spec.id.clone(),
+            look,
+        })
     }
 
     /// Skipped by its `when`, or because an irreversible step that it needs failed.
     fn is_skipped(&self, spec: &StepSpec) -> bool {
         self.skipped.contains(&spec.id)
             || spec.needs.iter().any(|need| {
-                let irreversible = self.workflow.step(need).is_some_and(|step| step.irreversible);
-                irreversible && self.state(need).is_some_and(|step| step.state == StepState::Failed)
+                let irreversible = self
+                    .workflow
+                    .step(need)
+                    .is_some_and(|step| step.irreversible);
+                irreversible
+                    && self
+                        .state(need)
+                        .is_some_and(|step| step.state == StepState::Failed)
             })
     }
 
     fn is_met(&self, id: &str) -> bool {
         let done = self.state(id).is_some_and(|step| match step.state {
-            StepState::Applied | StepState::Existing | StepState::Adopted | StepState::Skipped => true,
+            StepState::Applied | StepState::Existing | StepState::Adopted | StepState::Skipped => {
+                true
+            }
             StepState::Pending
             | StepState::Started
             | StepState::Failed
@@ -141,7 +178,10 @@ impl Planner<'_> {
             | StepState::Compensated
             | StepState::Stuck => false,
         });
-        done || self.workflow.step(id).is_some_and(|spec| self.is_skipped(spec))
+        done || self
+            .workflow
+            .step(id)
+            .is_some_and(|spec| self.is_skipped(spec))
     }
 
     fn backward(&self) -> Next {
@@ -155,7 +195,9 @@ impl Planner<'_> {
         let ready: Vec<Op> = left
             .iter()
             .filter(|(id, step)| step.state != StepState::Stuck && !self.has_dependent(id, &left))
-            .map(|(id, _)| Op::Undo { step: (*id).to_owned() })
+            .map(|(id, _)| Op::Undo {
+                step: (*id).to_owned(),
+            })
             .collect();
         if !ready.is_empty() {
             return Next::Start(ready);
@@ -186,22 +228,26 @@ impl Planner<'_> {
     fn has_dependent(&self, id: &str, left: &[(&str, &StepProgress)]) -> bool {
         left.iter().any(|(other, _)| {
             *other != id
-                && self
-                    .workflow
-                    .step(other)
-                    .is_some_and(|spec| crate::workflow::ancestors(&self.workflow.steps, spec).contains(id))
+                && self.workflow.step(other).is_some_and(|spec| {
+                    crate::workflow::ancestors(&self.workflow.steps, spec).contains(id)
+                })
         })
     }
 
     fn settle(&self) -> Option<Op> {
         let steps = &self.progress.unsettled;
-        (!steps.is_empty()).then(|| Op::Settle { steps: steps.clone() })
+        (!steps.is_empty()).then(|| Op::Settle {
+            steps: steps.clone(),
+        })
     }
 
     fn end(&self, state: RunState) -> Next {
         match self.settle() {
             Some(op) => Next::Start(vec![op]),
-            None => Next::Finished { state, cause: self.progress.cause() },
+            None => Next::Finished {
+                state,
+                cause: self.progress.cause(),
+            },
         }
     }
 }

@@ -19,12 +19,20 @@ pub struct Field {
 impl Field {
     /// A field that must be given.
     pub const fn required(name: &'static str, description: &'static str) -> Self {
-        Self { name, required: true, description }
+        Self {
+            name,
+            required: true,
+            description,
+        }
     }
 
     /// A field that may be left out.
     pub const fn optional(name: &'static str, description: &'static str) -> Self {
-        Self { name, required: false, description }
+        Self {
+            name,
+            required: false,
+            description,
+        }
     }
 }
 

@@ -21,7 +21,11 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts: 5, first_delay_ms: 200, max_delay_ms: 10_000 }
+        Self {
+            attempts: 5,
+            first_delay_ms: 200,
+            max_delay_ms: 10_000,
+        }
     }
 }
 
@@ -35,7 +39,10 @@ impl RetryPolicy {
             .with_randomization_factor(0.25)
             .with_max_elapsed_time(None)
             .build();
-        Delays { backoff, max: Duration::from_millis(self.max_delay_ms.max(1)) }
+        Delays {
+            backoff,
+            max: Duration::from_millis(self.max_delay_ms.max(1)),
+        }
     }
 }
 
@@ -59,7 +66,11 @@ mod tests {
 
     #[test]
     fn delays_grow_to_the_maximum_and_stay_there() {
-        let policy = RetryPolicy { attempts: 9, first_delay_ms: 100, max_delay_ms: 400 };
+        let policy = RetryPolicy {
+            attempts: 9,
+            first_delay_ms: 100,
+            max_delay_ms: 400,
+        };
         let mut delays = policy.delays();
         let all: Vec<_> = (0..8).map(|_| delays.next_delay().as_millis()).collect();
         assert!(all[0] <= 125, "{all:?}");

@@ -30,7 +30,13 @@ pub struct Ended<T> {
 }
 
 /// Applies a step. `look`: an earlier attempt may have acted, so a settle time passes and `check` goes first.
-pub(crate) async fn apply(step: &dyn Step, cx: &StepCx, with: &Value, limits: Limits, look: bool) -> Ended<(Origin, Value)> {
+pub(crate) async fn apply(
+    step: &dyn Step,
+    cx: &StepCx,
+    with: &Value,
+    limits: Limits,
+    look: bool,
+) -> Ended<(Origin, Value)> {
     let mut turn = Turn::new(step.timing(), limits);
     turn.ambiguous = look;
     let mut look = look || !step.creates_first(with) || cx.earlier_output().is_some();
@@ -77,8 +83,22 @@ pub(crate) async fn apply(step: &dyn Step, cx: &StepCx, with: &Value, limits: Li
     }
 }
 
-async fn attempt(step: &dyn Step, cx: &StepCx, with: &Value, look: bool) -> Result<(Origin, Value), StepError> {
-    let found = if look { decide(step.check(cx, with).await.map_err(|error| error.effect(Effect::None))?, cx.adopt)? } else { Found::NotLooked };
+async fn attempt(
+    step: &dyn Step,
+    cx: &StepCx,
+    with: &Value,
+    look: bool,
+) -> Result<(Origin, Value), StepError> {
+    let found = if look {
+        decide(
+            step.check(cx, with)
+                .await
+                .map_err(|error| error.effect(Effect::None))?,
+            cx.adopt,
+        )?
+    } else {
+        Found::NotLooked
+    };
     let output = step.apply(cx, with, &found).await?;
     Ok((found.origin(), output))
 }
@@ -99,7 +119,14 @@ fn decide(seen: Seen, adopt: bool) -> Result<Found, StepError> {
 }
 
 /// Undoes a step. When nothing was there, a second look follows after the settle time: reads may lag.
-pub(crate) async fn undo(step: &dyn Step, cx: &StepCx, with: &Value, output: Option<&Value>, limits: Limits, open: bool) -> Ended<()> {
+pub(crate) async fn undo(
+    step: &dyn Step,
+    cx: &StepCx,
+    with: &Value,
+    output: Option<&Value>,
+    limits: Limits,
+    open: bool,
+) -> Ended<()> {
     let mut turn = Turn::new(step.timing(), limits);
     let mut looked = false;
     if open {
@@ -134,12 +161,21 @@ pub(crate) async fn undo(step: &dyn Step, cx: &StepCx, with: &Value, output: Opt
 }
 
 fn cancelled(step: &str) -> StepError {
-    StepError::refused("run.cancelled", format!("step `{step}` was cancelled before it was done"))
+    StepError::refused(
+        "run.cancelled",
+        format!("step `{step}` was cancelled before it was done"),
+    )
 }
 
 fn timed_out(step: &str, timeout: Duration) -> StepError {
-    StepError::unknown("step.timed_out", format!("step `{step}` got no answer within {} s", timeout.as_secs_f32()))
-        .remedy("raise the step's timeout in the workflow file, or look at the upstream's load")
+    StepError::unknown(
+        "step.timed_out",
+        format!(
+            "step `{step}` got no answer within {} s",
+            timeout.as_secs_f32()
+        ),
+    )
+    .remedy("raise the step's timeout in the workflow file, or look at the upstream's load")
 }
 
 /// The bookkeeping of one operation's tries.
@@ -153,12 +189,23 @@ struct Turn {
 
 impl Turn {
     fn new(timing: Timing, limits: Limits) -> Self {
-        Self { timing, limits, delays: limits.retry.delays(), attempts: 0, ambiguous: false }
+        Self {
+            timing,
+            limits,
+            delays: limits.retry.delays(),
+            attempts: 0,
+            ambiguous: false,
+        }
     }
 
     fn may_repeat(&self, cx: &StepCx, error: &StepError) -> bool {
-        let asked = error.retry_after_ms.map_or(Duration::ZERO, Duration::from_millis);
-        error.retryable && self.attempts < self.limits.retry.attempts && asked <= LONGEST_WAIT && !cx.cancelled.is_cancelled()
+        let asked = error
+            .retry_after_ms
+            .map_or(Duration::ZERO, Duration::from_millis);
+        error.retryable
+            && self.attempts < self.limits.retry.attempts
+            && asked <= LONGEST_WAIT
+            && !cx.cancelled.is_cancelled()
     }
 
     /// Refused after an ambiguous attempt is unknown: that attempt may still land.
@@ -189,6 +236,9 @@ impl Turn {
     }
 
     fn end<T>(&self, result: Result<T, StepError>) -> Ended<T> {
-        Ended { result, attempts: self.attempts }
+        Ended {
+            result,
+            attempts: self.attempts,
+        }
     }
 }

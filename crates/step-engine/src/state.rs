@@ -30,7 +30,11 @@ impl RunState {
     /// No operation follows, unless an operator asks for one.
     pub fn is_terminal(self) -> bool {
         match self {
-            Self::Planned | Self::Succeeded | Self::Compensated | Self::Failed | Self::Abandoned => true,
+            Self::Planned
+            | Self::Succeeded
+            | Self::Compensated
+            | Self::Failed
+            | Self::Abandoned => true,
             Self::Running | Self::Interrupted | Self::Compensating | Self::Stuck => false,
         }
     }
@@ -39,19 +43,33 @@ impl RunState {
     pub fn is_live(self) -> bool {
         match self {
             Self::Running | Self::Interrupted | Self::Compensating => true,
-            Self::Planned | Self::Succeeded | Self::Compensated | Self::Failed | Self::Stuck | Self::Abandoned => false,
+            Self::Planned
+            | Self::Succeeded
+            | Self::Compensated
+            | Self::Failed
+            | Self::Stuck
+            | Self::Abandoned => false,
         }
     }
 
     /// Whether the journal may record `next` after this state.
     pub fn may_become(self, next: RunState) -> bool {
-        use RunState::{Abandoned, Compensated, Compensating, Failed, Interrupted, Planned, Running, Stuck, Succeeded};
+        use RunState::{
+            Abandoned, Compensated, Compensating, Failed, Interrupted, Planned, Running, Stuck,
+            Succeeded,
+        };
         match self {
             Planned => next == Running,
-            Running => matches!(next, Running | Compensating | Succeeded | Compensated | Failed | Stuck | Interrupted),
+            Running => matches!(
+                next,
+                Running | Compensating | Succeeded | Compensated | Failed | Stuck | Interrupted
+            ),
             Interrupted => matches!(next, Running | Compensating),
             Compensating => matches!(next, Compensating | Compensated | Stuck | Interrupted),
-            Stuck => matches!(next, Compensating | Abandoned | Compensated | Stuck | Running),
+            Stuck => matches!(
+                next,
+                Compensating | Abandoned | Compensated | Stuck | Running
+            ),
             Failed => matches!(next, Running | Compensating | Abandoned),
             Succeeded | Compensated | Abandoned => false,
         }
@@ -155,7 +173,11 @@ mod tests {
 
     #[test]
     fn a_run_that_ended_for_good_never_changes_again() {
-        for ended in [RunState::Succeeded, RunState::Compensated, RunState::Abandoned] {
+        for ended in [
+            RunState::Succeeded,
+            RunState::Compensated,
+            RunState::Abandoned,
+        ] {
             for next in [RunState::Running, RunState::Compensating, RunState::Stuck] {
                 assert!(!ended.may_become(next), "{ended:?} -> {next:?}");
             }
@@ -164,7 +186,17 @@ mod tests {
 
     #[test]
     fn every_state_survives_its_own_word() {
-        for word in ["planned", "running", "interrupted", "succeeded", "compensating", "compensated", "failed", "stuck", "abandoned"] {
+        for word in [
+            "planned",
+            "running",
+            "interrupted",
+            "succeeded",
+            "compensating",
+            "compensated",
+            "failed",
+            "stuck",
+            "abandoned",
+        ] {
             assert_eq!(RunState::parse(word).unwrap().as_str(), word);
         }
     }

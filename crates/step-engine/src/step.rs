@@ -123,7 +123,11 @@ impl StepError {
 
     /// An outcome that nobody knows: it may have acted.
     pub fn unknown(code: &str, message: impl Into<String>) -> Self {
-        Self { retryable: true, effect: Effect::Possible, ..Self::refused(code, message) }
+        Self {
+            retryable: true,
+            effect: Effect::Possible,
+            ..Self::refused(code, message)
+        }
     }
 
     /// Adds what to do next.
@@ -188,7 +192,12 @@ pub trait Step: Send + Sync {
     ///
     /// # Errors
     /// What could not be removed, or was kept because others use it, with the command that would remove it.
-    async fn compensate(&self, cx: &StepCx, with: &Value, output: Option<&Value>) -> Result<Undone, StepError>;
+    async fn compensate(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        output: Option<&Value>,
+    ) -> Result<Undone, StepError>;
 
     /// A last look after an ambiguous mutation: removes surplus only (a late twin), never the recorded artifact.
     /// `recorded` is the artifact that the run keeps (null when its output is not known); `None` when the run keeps
@@ -196,7 +205,12 @@ pub trait Step: Send + Sync {
     ///
     /// # Errors
     /// What could not be looked at or removed; the re-check stays owed.
-    async fn recheck(&self, cx: &StepCx, with: &Value, recorded: Option<&Value>) -> Result<(), StepError> {
+    async fn recheck(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        recorded: Option<&Value>,
+    ) -> Result<(), StepError> {
         match recorded {
             None => self.compensate(cx, with, None).await.map(|_| ()),
             Some(_) => Ok(()),
@@ -264,14 +278,24 @@ impl StepCx {
     /// # Errors
     /// The journal refused; do not act.
     pub async fn record_fact(&self, name: &str, value: Value) -> Result<(), StepError> {
-        self.record(Record::Fact { step: self.step.clone(), name: name.to_owned(), value }).await
+        self.record(Record::Fact {
+            step: self.step.clone(),
+            name: name.to_owned(),
+            value,
+        })
+        .await
     }
 
     /// What this step journaled under this name in this run. `None`: nothing.
     pub fn fact(&self, name: &str) -> Option<Value> {
-        let aside = self.aside.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let aside = self
+            .aside
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let fresh = aside.iter().rev().find_map(|record| match record {
-            Record::Fact { name: known, value, .. } if known == name => Some(value.clone()),
+            Record::Fact {
+                name: known, value, ..
+            } if known == name => Some(value.clone()),
             _ => None,
         });
         fresh.or_else(|| self.facts.get(name).cloned())
@@ -287,12 +311,20 @@ impl StepCx {
     /// # Errors
     /// The journal refused; the run stops.
     pub async fn mark_ambiguous(&self) -> Result<(), StepError> {
-        self.record(Record::Ambiguous { step: self.step.clone() }).await
+        self.record(Record::Ambiguous {
+            step: self.step.clone(),
+        })
+        .await
     }
 
     async fn record(&self, record: Record) -> Result<(), StepError> {
-        self.journal.append(&self.run_id, vec![record.clone()]).await?;
-        self.aside.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(record);
+        self.journal
+            .append(&self.run_id, vec![record.clone()])
+            .await?;
+        self.aside
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(record);
         Ok(())
     }
 

@@ -14,8 +14,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use input::{InputKind, InputSpec};
 pub(crate) use check::ancestors;
+pub use input::{InputKind, InputSpec};
 pub use reference::{Scope, resolve};
 
 use crate::registry::Registry;
@@ -66,7 +66,11 @@ impl Workflow {
     pub fn parse(file: &str, text: &str, registry: &Registry) -> Result<Self, Vec<Problem>> {
         let source = parse::parse(file, text)?;
         let problems = check::check(&source, registry);
-        if problems.is_empty() { Ok(source.workflow) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(source.workflow)
+        } else {
+            Err(problems)
+        }
     }
 
     /// Checks a workflow that was built in code.
@@ -76,7 +80,11 @@ impl Workflow {
     pub fn checked(self, registry: &Registry) -> Result<Self, Vec<Problem>> {
         let source = parse::Source::without_lines(self);
         let problems = check::check(&source, registry);
-        if problems.is_empty() { Ok(source.workflow) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(source.workflow)
+        } else {
+            Err(problems)
+        }
     }
 
     /// The step with this id.
@@ -88,7 +96,11 @@ impl Workflow {
     ///
     /// # Errors
     /// Every problem, each a sentence that names the input.
-    pub fn accept(&self, given: &serde_json::Map<String, Value>, settings: &Value) -> Result<Value, Vec<String>> {
+    pub fn accept(
+        &self,
+        given: &serde_json::Map<String, Value>,
+        settings: &Value,
+    ) -> Result<Value, Vec<String>> {
         input::accept(&self.inputs, given, settings)
     }
 }

@@ -56,7 +56,13 @@ pub struct Error {
 
 impl Error {
     /// An error without an HTTP status.
-    pub fn new(system: &'static str, operation: impl Into<String>, kind: Kind, reach: Reach, message: &str) -> Self {
+    pub fn new(
+        system: &'static str,
+        operation: impl Into<String>,
+        kind: Kind,
+        reach: Reach,
+        message: &str,
+    ) -> Self {
         Self {
             system,
             operation: operation.into(),
@@ -70,18 +76,28 @@ impl Error {
     }
 
     /// An error from an HTTP status. Statuses that stand for something else with one upstream are set by its client.
-    pub fn from_status(system: &'static str, operation: impl Into<String>, status: u16, message: &str) -> Self {
+    pub fn from_status(
+        system: &'static str,
+        operation: impl Into<String>,
+        status: u16,
+        message: &str,
+    ) -> Self {
         let (kind, reach) = match status {
             401 | 403 => (Kind::Denied, Reach::Refused),
             404 | 410 => (Kind::NotFound, Reach::Refused),
             409 | 412 => (Kind::Conflict, Reach::Refused),
-            400 | 405 | 406 | 411 | 413 | 414 | 415 | 422 | 423 | 451 => (Kind::Invalid, Reach::Refused),
+            400 | 405 | 406 | 411 | 413 | 414 | 415 | 422 | 423 | 451 => {
+                (Kind::Invalid, Reach::Refused)
+            }
             429 => (Kind::Unavailable, Reach::Refused),
             300..=399 => (Kind::Unexpected, Reach::Refused),
             500..=599 => (Kind::Unavailable, Reach::Unknown),
             _ => (Kind::Unexpected, Reach::Unknown),
         };
-        Self { status: Some(status), ..Self::new(system, operation, kind, reach, message) }
+        Self {
+            status: Some(status),
+            ..Self::new(system, operation, kind, reach, message)
+        }
     }
 
     /// Adds what the reply's headers say of waiting and of the request's name.
@@ -89,7 +105,9 @@ impl Error {
     pub fn with_headers(mut self, headers: &http::HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         self.retry_after = text("retry-after").and_then(retry_after);
-        self.request_id = text("x-github-request-id").or_else(|| text("x-request-id")).map(shorten);
+        self.request_id = text("x-github-request-id")
+            .or_else(|| text("x-request-id"))
+            .map(shorten);
         self
     }
 
@@ -142,7 +160,11 @@ fn retry_after(text: &str) -> Option<Duration> {
 
 fn shorten(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= 300 { line } else { line.chars().take(297).chain("...".chars()).collect() }
+    if line.chars().count() <= 300 {
+        line
+    } else {
+        line.chars().take(297).chain("...".chars()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -151,8 +173,14 @@ mod tests {
 
     #[test]
     fn a_refusal_did_not_act_and_a_server_error_may_have() {
-        assert_eq!(Error::from_status("gitea", "x", 409, "").reach, Reach::Refused);
-        assert_eq!(Error::from_status("gitea", "x", 502, "").reach, Reach::Unknown);
+        assert_eq!(
+            Error::from_status("gitea", "x", 409, "").reach,
+            Reach::Refused
+        );
+        assert_eq!(
+            Error::from_status("gitea", "x", 502, "").reach,
+            Reach::Unknown
+        );
         assert!(Error::from_status("gitea", "x", 502, "").is_retryable());
         assert!(!Error::from_status("gitea", "x", 403, "").is_retryable());
     }
@@ -160,7 +188,10 @@ mod tests {
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date() {
         assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(
+            retry_after("Wed, 21 Oct 2015 07:28:00 GMT"),
+            Some(Duration::ZERO)
+        );
         assert_eq!(retry_after("soon"), None);
     }
 }

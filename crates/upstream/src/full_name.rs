@@ -14,11 +14,16 @@ impl FullName {
     pub fn new(owner: &str, name: &str) -> Option<Self> {
         let plain = |text: &str| {
             (1..=100).contains(&text.len())
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
                 && !text.contains("..")
                 && text != "."
         };
-        (plain(owner) && plain(name)).then(|| Self { owner: owner.to_owned(), name: name.to_owned() })
+        (plain(owner) && plain(name)).then(|| Self {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     /// Who has it.

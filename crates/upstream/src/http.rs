@@ -62,7 +62,9 @@ pub fn address(variable: &str, text: &str) -> Result<Url, BuildError> {
         return Err(bad("must start with http:// or https:// and name a host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad("must not hold a user name or password; tokens have variables of their own"));
+        return Err(bad(
+            "must not hold a user name or password; tokens have variables of their own",
+        ));
     }
     Ok(url)
 }
@@ -89,8 +91,18 @@ pub struct HttpClient {
 
 impl HttpClient {
     /// A client of the API below `base`, for example `https://git.example.org/api/v1`.
-    pub fn new(system: &'static str, base: Url, token: TokenHandle, client: reqwest::Client) -> Self {
-        Self { system, base, token, client }
+    pub fn new(
+        system: &'static str,
+        base: Url,
+        token: TokenHandle,
+        client: reqwest::Client,
+    ) -> Self {
+        Self {
+            system,
+            base,
+            token,
+            client,
+        }
     }
 
     /// Where the token came from.
@@ -111,10 +123,20 @@ impl HttpClient {
         deadline: Duration,
     ) -> Result<Reply, Error> {
         let started = std::time::Instant::now();
-        let sent = tokio::time::timeout(deadline, self.exchange(operation, method.clone(), path_and_query, body)).await;
+        let sent = tokio::time::timeout(
+            deadline,
+            self.exchange(operation, method.clone(), path_and_query, body),
+        )
+        .await;
         let result = sent.unwrap_or_else(|_| {
             let message = format!("no answer within {} s", deadline.as_secs_f32());
-            Err(Error::new(self.system, operation, Kind::Unavailable, Reach::Unknown, &message))
+            Err(Error::new(
+                self.system,
+                operation,
+                Kind::Unavailable,
+                Reach::Unknown,
+                &message,
+            ))
         });
         let status = match &result {
             Ok(reply) => reply.status,
@@ -125,16 +147,36 @@ impl HttpClient {
         result
     }
 
-    async fn exchange(&self, operation: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Error> {
+    async fn exchange(
+        &self,
+        operation: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, Error> {
         let url = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
         let token = self.token.current();
-        let mut request = self.client.request(method, url).bearer_auth(token.expose()).header("accept", "application/json");
+        let mut request = self
+            .client
+            .request(method, url)
+            .bearer_auth(token.expose())
+            .header("accept", "application/json");
         if let Some(body) = body {
             request = request.json(body);
         }
         let lost = |error: &reqwest::Error| {
-            let reach = if error.is_connect() || error.is_builder() { Reach::NotSent } else { Reach::Unknown };
-            Error::new(self.system, operation, Kind::Unavailable, reach, &token.redact(&chain(error)))
+            let reach = if error.is_connect() || error.is_builder() {
+                Reach::NotSent
+            } else {
+                Reach::Unknown
+            };
+            Error::new(
+                self.system,
+                operation,
+                Kind::Unavailable,
+                reach,
+                &token.redact(&chain(error)),
+            )
         };
         let response = request.send().await.map_err(|error| lost(&error))?;
         let status = response.status();
@@ -142,22 +184,44 @@ impl HttpClient {
         let text = response.text().await.map_err(|error| lost(&error))?;
         if !status.is_success() {
             let message = token.redact(&message_of(&text));
-            return Err(Error::from_status(self.system, operation, status.as_u16(), &message).with_headers(&headers));
+            return Err(
+                Error::from_status(self.system, operation, status.as_u16(), &message)
+                    .with_headers(&headers),
+            );
         }
-        let body = if text.trim().is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text) };
+        let body = if text.trim().is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_str(&text)
+        };
         let body = body.map_err(|error| {
             let message = format!("the answer is not JSON: {error}");
-            let base = Error::new(self.system, operation, Kind::Unexpected, Reach::Unknown, &message);
-            Error { status: Some(status.as_u16()), ..base }
+            let base = Error::new(
+                self.system,
+                operation,
+                Kind::Unexpected,
+                Reach::Unknown,
+                &message,
+            );
+            Error {
+                status: Some(status.as_u16()),
+                ..base
+            }
         })?;
-        Ok(Reply { status: status.as_u16(), headers, body })
+        Ok(Reply {
+            status: status.as_u16(),
+            headers,
+            body,
+        })
     }
 }
 
 /// The `message` (or `error`) of a JSON error body, else the body itself.
 pub fn message_of(body: &str) -> String {
     let parsed: Option<Value> = serde_json::from_str(body).ok();
-    let field = parsed.as_ref().and_then(|value| value.get("message").or_else(|| value.get("error")));
+    let field = parsed
+        .as_ref()
+        .and_then(|value| value.get("message").or_else(|| value.get("error")));
     match field.and_then(Value::as_str) {
         Some(text) => text.to_owned(),
         None => body.to_owned(),

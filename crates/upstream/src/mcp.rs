@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientConfig, Implementation,
-    JsonObject, ProtocolVersion,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientConfig,
+    Implementation, JsonObject, ProtocolVersion,
 };
 use rmcp::service::{ClientInitializeError, RunningService};
 use rmcp::transport::DynamicTransportError;
@@ -59,7 +59,12 @@ const START: Duration = Duration::from_secs(15);
 
 impl McpClient {
     /// A client of the server at `url`. Nothing is sent yet.
-    pub fn new(system: &'static str, url: &url::Url, token: TokenHandle, http: reqwest::Client) -> Self {
+    pub fn new(
+        system: &'static str,
+        url: &url::Url,
+        token: TokenHandle,
+        http: reqwest::Client,
+    ) -> Self {
         let inner = Inner {
             system,
             url: url.to_string(),
@@ -68,7 +73,9 @@ impl McpClient {
             connection: Mutex::default(),
             tools: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Where the token came from.
@@ -90,7 +97,12 @@ impl McpClient {
         let listed = tokio::time::timeout(START, connection.list_all_tools()).await;
         let listed = listed.map_err(|_| self.late("list tools", START))?;
         let listed = listed.map_err(|error| self.service_error("list tools", &error))?;
-        let names = Arc::new(listed.into_iter().map(|tool| tool.name.into_owned()).collect());
+        let names = Arc::new(
+            listed
+                .into_iter()
+                .map(|tool| tool.name.into_owned())
+                .collect(),
+        );
         *tools = Some(Arc::clone(&names));
         Ok(names)
     }
@@ -99,19 +111,34 @@ impl McpClient {
     ///
     /// # Errors
     /// No answer within `deadline`, or a protocol error. A tool that answers `isError` is an answer, not an error.
-    pub async fn call(&self, operation: &str, tool: &str, arguments: Value, deadline: Duration) -> Result<ToolAnswer, Error> {
+    pub async fn call(
+        &self,
+        operation: &str,
+        tool: &str,
+        arguments: Value,
+        deadline: Duration,
+    ) -> Result<ToolAnswer, Error> {
         let started = std::time::Instant::now();
-        let result = tokio::time::timeout(deadline, self.exchange(operation, tool, arguments)).await;
+        let result =
+            tokio::time::timeout(deadline, self.exchange(operation, tool, arguments)).await;
         let result = result.unwrap_or_else(|_| Err(self.late(operation, deadline)));
         let elapsed = started.elapsed();
         tracing::debug!(target: "upstream", system = self.inner.system, tool, operation, ok = result.is_ok(), ?elapsed);
         result
     }
 
-    async fn exchange(&self, operation: &str, tool: &str, arguments: Value) -> Result<ToolAnswer, Error> {
+    async fn exchange(
+        &self,
+        operation: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<ToolAnswer, Error> {
         let connection = self.connection(operation).await?;
         let arguments: JsonObject = match arguments {
-            Value::Object(fields) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+            Value::Object(fields) => fields
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .collect(),
             _ => JsonObject::new(),
         };
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
@@ -119,22 +146,42 @@ impl McpClient {
             Ok(CallToolResponse::Complete(result)) => Ok(self.answer(result)),
             Ok(_) => {
                 let message = "the tool asked for input, which nobody here can give";
-                Err(Error::new(self.inner.system, operation, Kind::Unexpected, Reach::Unknown, message))
+                Err(Error::new(
+                    self.inner.system,
+                    operation,
+                    Kind::Unexpected,
+                    Reach::Unknown,
+                    message,
+                ))
             }
             Err(error) => Err(self.service_error(operation, &error)),
         }
     }
 
     fn answer(&self, result: CallToolResult) -> ToolAnswer {
-        let texts: Vec<&str> = result.content.iter().filter_map(|block| block.as_text()).map(|text| text.text.as_str()).collect();
+        let texts: Vec<&str> = result
+            .content
+            .iter()
+            .filter_map(|block| block.as_text())
+            .map(|text| text.text.as_str())
+            .collect();
         let text = self.inner.token.current().redact(&texts.join("\n"));
-        let value = result.structured_content.or_else(|| serde_json::from_str(&text).ok());
-        ToolAnswer { is_error: result.is_error.unwrap_or(false), text, value }
+        let value = result
+            .structured_content
+            .or_else(|| serde_json::from_str(&text).ok());
+        ToolAnswer {
+            is_error: result.is_error.unwrap_or(false),
+            text,
+            value,
+        }
     }
 
     async fn connection(&self, operation: &str) -> Result<Arc<Connection>, Error> {
         let mut connection = self.inner.connection.lock().await;
-        if let Some(connection) = connection.as_ref().filter(|connection| !connection.is_transport_closed()) {
+        if let Some(connection) = connection
+            .as_ref()
+            .filter(|connection| !connection.is_transport_closed())
+        {
             return Ok(Arc::clone(connection));
         }
         *self.inner.tools.lock().await = None;
@@ -144,34 +191,64 @@ impl McpClient {
     }
 
     async fn connect(&self, operation: &str) -> Result<Connection, Error> {
-        let client = BearerClient { http: self.inner.http.clone(), token: self.inner.token.clone() };
+        let client = BearerClient {
+            http: self.inner.http.clone(),
+            token: self.inner.token.clone(),
+        };
         let mut config = StreamableHttpClientTransportConfig::with_uri(self.inner.url.as_str())
             .max_concurrent_requests(64)
             .control_request_timeout(Duration::from_secs(1));
         config.retry_config = Arc::new(NeverRetry::default());
         let transport = StreamableHttpClientTransport::with_client(client, config);
-        let me = ClientConfig::new(ClientCapabilities::default(), Implementation::new("forgeline", env!("CARGO_PKG_VERSION")))
-            .with_protocol_version(ProtocolVersion::V_2025_11_25);
+        let me = ClientConfig::new(
+            ClientCapabilities::default(),
+            Implementation::new("forgeline", env!("CARGO_PKG_VERSION")),
+        )
+        .with_protocol_version(ProtocolVersion::V_2025_11_25);
         // Until the tool call itself is sent nothing can have acted.
         match tokio::time::timeout(START, me.serve(transport)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(Error { reach: Reach::NotSent, ..self.connect_error(operation, &error) }),
-            Err(_) => Err(Error { reach: Reach::NotSent, ..self.late(operation, START) }),
+            Ok(Err(error)) => Err(Error {
+                reach: Reach::NotSent,
+                ..self.connect_error(operation, &error)
+            }),
+            Err(_) => Err(Error {
+                reach: Reach::NotSent,
+                ..self.late(operation, START)
+            }),
         }
     }
 
     fn late(&self, operation: &str, deadline: Duration) -> Error {
         let message = format!("no answer within {} s", deadline.as_secs_f32());
-        Error::new(self.inner.system, operation, Kind::Unavailable, Reach::Unknown, &message)
+        Error::new(
+            self.inner.system,
+            operation,
+            Kind::Unavailable,
+            Reach::Unknown,
+            &message,
+        )
     }
 
     fn connect_error(&self, operation: &str, error: &ClientInitializeError) -> Error {
         match error {
-            ClientInitializeError::TransportError { error, .. } => self.transport_error(operation, error),
-            ClientInitializeError::JsonRpcError(error) => {
-                Error::new(self.inner.system, operation, Kind::Invalid, Reach::Refused, &error.message)
+            ClientInitializeError::TransportError { error, .. } => {
+                self.transport_error(operation, error)
             }
-            other => Error::new(self.inner.system, operation, Kind::Unavailable, Reach::Unknown, &other.to_string()),
+            ClientInitializeError::JsonRpcError(error) => Error::new(
+                self.inner.system,
+                operation,
+                Kind::Invalid,
+                Reach::Refused,
+                &error.message,
+            ),
+            other => Error::new(
+                self.inner.system,
+                operation,
+                Kind::Unavailable,
+                Reach::Unknown,
+                &other.to_string(),
+            ),
         }
     }
 
@@ -181,38 +258,96 @@ impl McpClient {
             // Older servers answer a failed operation with a JSON-RPC error: its text says what happened.
             ServiceError::McpError(error) => {
                 let message = self.inner.token.current().redact(&error.message);
-                let reach = if matches!(error.code.0, -32700 | -32600 | -32601) { Reach::Refused } else { Reach::Unknown };
+                let reach = if matches!(error.code.0, -32700 | -32600 | -32601) {
+                    Reach::Refused
+                } else {
+                    Reach::Unknown
+                };
                 Error::new(self.inner.system, operation, Kind::Invalid, reach, &message)
             }
-            other => Error::new(self.inner.system, operation, Kind::Unavailable, Reach::Unknown, &other.to_string()),
+            other => Error::new(
+                self.inner.system,
+                operation,
+                Kind::Unavailable,
+                Reach::Unknown,
+                &other.to_string(),
+            ),
         }
     }
 
     fn transport_error(&self, operation: &str, error: &DynamicTransportError) -> Error {
         let system = self.inner.system;
-        let Some(http) = error.error.downcast_ref::<StreamableHttpError<reqwest::Error>>() else {
-            return Error::new(system, operation, Kind::Unavailable, Reach::Unknown, &error.error.to_string());
+        let Some(http) = error
+            .error
+            .downcast_ref::<StreamableHttpError<reqwest::Error>>()
+        else {
+            return Error::new(
+                system,
+                operation,
+                Kind::Unavailable,
+                Reach::Unknown,
+                &error.error.to_string(),
+            );
         };
         let message = self.inner.token.current().redact(&crate::http::chain(http));
         match http {
             StreamableHttpError::Client(error) if error.is_connect() || error.is_builder() => {
-                Error::new(system, operation, Kind::Unavailable, Reach::NotSent, &message)
+                Error::new(
+                    system,
+                    operation,
+                    Kind::Unavailable,
+                    Reach::NotSent,
+                    &message,
+                )
             }
-            StreamableHttpError::Io(_) => Error::new(system, operation, Kind::Unavailable, Reach::NotSent, &message),
-            StreamableHttpError::AuthRequired(_) => Error::from_status(system, operation, 401, "the bearer was not accepted"),
-            StreamableHttpError::InsufficientScope(_) => Error::from_status(system, operation, 403, &message),
-            StreamableHttpError::SessionExpired => {
-                Error::new(system, operation, Kind::Unavailable, Reach::Refused, "the server forgot the session")
+            StreamableHttpError::Io(_) => Error::new(
+                system,
+                operation,
+                Kind::Unavailable,
+                Reach::NotSent,
+                &message,
+            ),
+            StreamableHttpError::AuthRequired(_) => {
+                Error::from_status(system, operation, 401, "the bearer was not accepted")
             }
+            StreamableHttpError::InsufficientScope(_) => {
+                Error::from_status(system, operation, 403, &message)
+            }
+            StreamableHttpError::SessionExpired => Error::new(
+                system,
+                operation,
+                Kind::Unavailable,
+                Reach::Refused,
+                "the server forgot the session",
+            ),
             StreamableHttpError::HttpStatus(reply) => {
-                let retry_after = reply.retry_after.as_ref().and_then(|text| text.parse().ok()).map(Duration::from_secs);
-                Error { retry_after, ..Error::from_status(system, operation, reply.status, &message) }
+                let retry_after = reply
+                    .retry_after
+                    .as_ref()
+                    .and_then(|text| text.parse().ok())
+                    .map(Duration::from_secs);
+                Error {
+                    retry_after,
+                    ..Error::from_status(system, operation, reply.status, &message)
+                }
             }
             StreamableHttpError::UnexpectedServerResponse(text) => match status_in(text) {
                 Some(status) => Error::from_status(system, operation, status, &message),
-                None => Error::new(system, operation, Kind::Unexpected, Reach::Unknown, &message),
+                None => Error::new(
+                    system,
+                    operation,
+                    Kind::Unexpected,
+                    Reach::Unknown,
+                    &message,
+                ),
             },
-            _ => Error::new(system, operation, Kind::Unavailable, Reach::Unknown, &message),
+            _ => Error::new(
+                system,
+                operation,
+                Kind::Unavailable,
+                Reach::Unknown,
+                &message,
+            ),
         }
     }
 }
@@ -224,6 +359,9 @@ fn status_in(text: &str) -> Option<u16> {
 
 impl std::fmt::Debug for McpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("McpClient").field("system", &self.inner.system).field("url", &self.inner.url).finish_non_exhaustive()
+        f.debug_struct("McpClient")
+            .field("system", &self.inner.system)
+            .field("url", &self.inner.url)
+            .finish_non_exhaustive()
     }
 }

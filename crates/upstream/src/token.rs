@@ -40,7 +40,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::File { variable, path } => write!(f, "file {} (from {variable}_FILE)", path.display()),
+            Self::File { variable, path } => {
+                write!(f, "file {} (from {variable}_FILE)", path.display())
+            }
             Self::Own(name) => write!(f, "{name} (made by this process)"),
         }
     }
@@ -94,12 +96,23 @@ impl TokenError {
     pub fn remedy(&self) -> String {
         let name = self.origin.name();
         match self.fault {
-            TokenFault::Absent => format!("set {name}, or {name}_FILE to the path of a file that holds it"),
-            TokenFault::Unreadable => format!("make the file of {name}_FILE readable, and set only one of {name} and {name}_FILE"),
-            TokenFault::Empty | TokenFault::Blank | TokenFault::Placeholder | TokenFault::Malformed => {
+            TokenFault::Absent => {
+                format!("set {name}, or {name}_FILE to the path of a file that holds it")
+            }
+            TokenFault::Unreadable => {
+                format!(
+                    "make the file of {name}_FILE readable, and set only one of {name} and {name}_FILE"
+                )
+            }
+            TokenFault::Empty
+            | TokenFault::Blank
+            | TokenFault::Placeholder
+            | TokenFault::Malformed => {
                 format!("put the real token into {name}, without quotes, spaces or line breaks")
             }
-            TokenFault::TooShort => format!("put at least 32 random bytes into {name}, for example from `openssl rand -hex 32`"),
+            TokenFault::TooShort => format!(
+                "put at least 32 random bytes into {name}, for example from `openssl rand -hex 32`"
+            ),
         }
     }
 }
@@ -111,7 +124,9 @@ impl fmt::Display for TokenError {
             TokenFault::Empty => "is empty",
             TokenFault::Blank => "holds only white space",
             TokenFault::Placeholder => "holds a placeholder, not a token",
-            TokenFault::Malformed => "holds white space, a line break or a character that no token has",
+            TokenFault::Malformed => {
+                "holds white space, a line break or a character that no token has"
+            }
             TokenFault::TooShort => "holds a token that is too short",
             TokenFault::Unreadable => "cannot be read",
         };
@@ -135,7 +150,9 @@ impl Token {
     /// # Errors
     /// The text is empty, blank, a placeholder, or holds what no token holds.
     pub fn new(text: &str, origin: Origin) -> Result<Self, TokenError> {
-        let body = text.strip_suffix('\n').map_or(text, |rest| rest.strip_suffix('\r').unwrap_or(rest));
+        let body = text
+            .strip_suffix('\n')
+            .map_or(text, |rest| rest.strip_suffix('\r').unwrap_or(rest));
         let fault = if text.is_empty() {
             Some(TokenFault::Empty)
         } else if text.trim().is_empty() {
@@ -149,7 +166,11 @@ impl Token {
         };
         match fault {
             Some(fault) => Err(TokenError { origin, fault }),
-            None => Ok(Self { trimmed: body.len() != text.len(), secret: SecretString::from(body.to_owned()), origin }),
+            None => Ok(Self {
+                trimmed: body.len() != text.len(),
+                secret: SecretString::from(body.to_owned()),
+                origin,
+            }),
         }
     }
 
@@ -182,7 +203,15 @@ impl fmt::Debug for Token {
 
 fn is_placeholder(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    let words = ["changeme", "change_me", "change-me", "todo", "replace_me", "replaceme", "replace-me"];
+    let words = [
+        "changeme",
+        "change_me",
+        "change-me",
+        "todo",
+        "replace_me",
+        "replaceme",
+        "replace-me",
+    ];
     let starts = ["---", "xxx", "your-token", "your_token", "yourtoken"];
     words.contains(&lower.as_str())
         || starts.iter().any(|start| lower.starts_with(start))
@@ -199,7 +228,9 @@ pub struct TokenHandle {
 impl TokenHandle {
     /// A handle on a token that does not change.
     pub fn fixed(token: Token) -> Self {
-        Self { token: Arc::new(token) }
+        Self {
+            token: Arc::new(token),
+        }
     }
 
     /// The token as of now.
@@ -218,7 +249,9 @@ mod tests {
     use super::*;
 
     fn fault(text: &str) -> Option<TokenFault> {
-        Token::new(text, Origin::variable("GITEA_TOKEN")).err().map(|error| error.fault)
+        Token::new(text, Origin::variable("GITEA_TOKEN"))
+            .err()
+            .map(|error| error.fault)
     }
 
     #[test]
@@ -230,9 +263,23 @@ mod tests {
 
     #[test]
     fn a_placeholder_is_refused_in_any_case() {
-        for text in ["---", "--- your token", "changeme", "CHANGE_ME", "<token>", "${TOKEN}", "xxxxxxxx", "TODO", "REPLACE_ME", "your-token-here"] {
+        for text in [
+            "---",
+            "--- your token",
+            "changeme",
+            "CHANGE_ME",
+            "<token>",
+            "${TOKEN}",
+            "xxxxxxxx",
+            "TODO",
+            "REPLACE_ME",
+            "your-token-here",
+        ] {
             let found = fault(text);
-            assert!(matches!(found, Some(TokenFault::Placeholder | TokenFault::Malformed)), "{text}: {found:?}");
+            assert!(
+                matches!(found, Some(TokenFault::Placeholder | TokenFault::Malformed)),
+                "{text}: {found:?}"
+            );
         }
     }
 
@@ -252,7 +299,10 @@ mod tests {
     #[test]
     fn a_token_shows_only_stars() {
         let token = Token::new("s3cret", Origin::variable("T")).unwrap();
-        assert_eq!(format!("{token:?} {:?}", TokenHandle::fixed(token.clone())), "Token(***) TokenHandle { token: Token(***) }");
+        assert_eq!(
+            format!("{token:?} {:?}", TokenHandle::fixed(token.clone())),
+            "Token(***) TokenHandle { token: Token(***) }"
+        );
         assert_eq!(token.redact("bad token s3cret!"), "bad token ***!");
     }
 }

@@ -18,11 +18,17 @@ pub(super) async fn run(env: &Env, args: Create) -> u8 {
     let sandbox = match Sandbox::start(&Options::default()).await {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            output::complain(&error.to_string(), None, Some("install git and make the temporary directory writable"));
+            output::complain(
+                &error.to_string(),
+                None,
+                Some("install git and make the temporary directory writable"),
+            );
             return exit::UNEXPECTED;
         }
     };
-    output::say("sandbox: a fresh world inside this process, gone at exit; `forgeline sandbox` keeps one running");
+    output::say(
+        "sandbox: a fresh world inside this process, gone at exit; `forgeline sandbox` keeps one running",
+    );
     let env = Env::of_sandbox(sandbox.exports(), &sandbox.data_dir(), env);
     with(&env, &args).await
 }
@@ -33,7 +39,11 @@ async fn with(env: &Env, args: &Create) -> u8 {
         Err(error) => return refuse(&error),
     };
     name_others(&provisioner, &args.name).await;
-    let call = Call { workflow: "project_create".into(), inputs: inputs(args), options: options(args) };
+    let call = Call {
+        workflow: "project_create".into(),
+        inputs: inputs(args),
+        options: options(args),
+    };
     let view = match provisioner.start(&call, &local(env)).await {
         Ok(started) => match follow(&provisioner, &started).await {
             Ok(view) => view,
@@ -67,8 +77,14 @@ pub(super) async fn follow(provisioner: &Provisioner, started: &Started) -> Resu
 
 /// A command drives its own project's run only; others that stand still are named.
 async fn name_others(provisioner: &Provisioner, project: &str) {
-    let list = provisioner.list(Some(forgeline_step_engine::RunState::Interrupted), 20, None).await;
-    for other in list.projects.iter().filter(|other| other.project != project) {
+    let list = provisioner
+        .list(Some(forgeline_step_engine::RunState::Interrupted), 20, None)
+        .await;
+    for other in list
+        .projects
+        .iter()
+        .filter(|other| other.project != project)
+    {
         output::say(&format!(
             "note: the project `{}` has an interrupted run; `forgeline resume {}` continues it",
             other.project, other.run_id
@@ -78,7 +94,14 @@ async fn name_others(provisioner: &Provisioner, project: &str) {
 
 fn options(args: &Create) -> RunOptions {
     let keep = args.on_failure.as_deref() == Some("keep");
-    RunOptions { adopt: args.adopt, on_failure: if keep { OnFailure::Keep } else { OnFailure::Compensate } }
+    RunOptions {
+        adopt: args.adopt,
+        on_failure: if keep {
+            OnFailure::Keep
+        } else {
+            OnFailure::Compensate
+        },
+    }
 }
 
 fn inputs(args: &Create) -> Map<String, Value> {
@@ -92,6 +115,10 @@ fn inputs(args: &Create) -> Map<String, Value> {
         ("issue_body", &args.issue_body),
     ];
     let mut inputs = Map::from_iter([("name".to_owned(), json!(args.name))]);
-    inputs.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?)))));
+    inputs.extend(
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?)))),
+    );
     inputs
 }

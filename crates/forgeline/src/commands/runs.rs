@@ -11,7 +11,11 @@ use crate::{exit, output, wire};
 /// A fresh sandbox has no earlier run: exit 2 with what helps.
 fn no_sandbox() -> u8 {
     let help = "run `forgeline sandbox` in another terminal, set the variables that it prints, and leave --sandbox out";
-    output::complain("--sandbox is a fresh world without any earlier run", None, Some(help));
+    output::complain(
+        "--sandbox is a fresh world without any earlier run",
+        None,
+        Some(help),
+    );
     exit::USAGE
 }
 
@@ -23,17 +27,28 @@ pub(super) async fn status(env: &Env, args: Status) -> u8 {
         Ok(provisioner) => provisioner,
         Err(error) => return refuse(&error),
     };
-    let view = provisioner.status(args.project.as_deref(), args.run.as_deref(), None).await;
+    let view = provisioner
+        .status(args.project.as_deref(), args.run.as_deref(), None)
+        .await;
     output::run(&view, args.output.format);
     // The answer was given, whatever it says of the run.
-    if view.run_id.is_some() { exit::OK } else { exit::code(&view) }
+    if view.run_id.is_some() {
+        exit::OK
+    } else {
+        exit::code(&view)
+    }
 }
 
 pub(super) async fn list(env: &Env, args: List) -> u8 {
     if args.sandbox {
         return no_sandbox();
     }
-    let state = match args.state.as_deref().map(|word| RunState::parse(word).ok_or(word)).transpose() {
+    let state = match args
+        .state
+        .as_deref()
+        .map(|word| RunState::parse(word).ok_or(word))
+        .transpose()
+    {
         Ok(state) => state,
         Err(word) => {
             let help = "use running, interrupted, succeeded, compensating, compensated, failed, stuck or abandoned";
@@ -47,7 +62,8 @@ pub(super) async fn list(env: &Env, args: List) -> u8 {
     };
     let list = provisioner.list(state, args.limit, None).await;
     output::list(&list, args.output.format);
-    list.error.map_or(exit::OK, |error| exit::of_error(&error.code))
+    list.error
+        .map_or(exit::OK, |error| exit::of_error(&error.code))
 }
 
 pub(super) async fn resume(env: &Env, args: Resume) -> u8 {
@@ -64,7 +80,14 @@ pub(super) async fn resume(env: &Env, args: Resume) -> u8 {
         Ok(provisioner) => provisioner,
         Err(error) => return refuse(&error),
     };
-    let view = provisioner.resume(&args.run, decision, &local(env), Some(std::time::Duration::ZERO)).await;
+    let view = provisioner
+        .resume(
+            &args.run,
+            decision,
+            &local(env),
+            Some(std::time::Duration::ZERO),
+        )
+        .await;
     finish(&provisioner, view, args.output.format).await
 }
 
@@ -76,15 +99,29 @@ pub(super) async fn cancel(env: &Env, args: Cancel) -> u8 {
         Ok(provisioner) => provisioner,
         Err(error) => return refuse(&error),
     };
-    let view = provisioner.cancel(&args.run, &local(env), Some(std::time::Duration::ZERO)).await;
+    let view = provisioner
+        .cancel(&args.run, &local(env), Some(std::time::Duration::ZERO))
+        .await;
     finish(&provisioner, view, args.output.format).await
 }
 
 /// Follows a run that goes on, and shows its end.
 async fn finish(provisioner: &Provisioner, view: RunView, format: Format) -> u8 {
-    let goes_on = view.state.is_some_and(RunState::is_live).then(|| view.run_id.as_ref()?.parse().ok()).flatten();
+    let goes_on = view
+        .state
+        .is_some_and(RunState::is_live)
+        .then(|| view.run_id.as_ref()?.parse().ok())
+        .flatten();
     let view = match goes_on {
-        Some(run_id) => match create::follow(provisioner, &Started { run_id, joined: false }).await {
+        Some(run_id) => match create::follow(
+            provisioner,
+            &Started {
+                run_id,
+                joined: false,
+            },
+        )
+        .await
+        {
             Ok(view) => view,
             Err(code) => return code,
         },

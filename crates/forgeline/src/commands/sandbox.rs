@@ -11,19 +11,39 @@ pub(super) async fn run(args: cli::Sandbox) -> u8 {
         Ok(signals) => signals,
         Err(error) => return no_signals(&error),
     };
-    let options = Options { latency: args.latency, first_port: args.port };
+    let options = Options {
+        latency: args.latency,
+        first_port: args.port,
+    };
     let sandbox = match Sandbox::start(&options).await {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            output::complain(&error.to_string(), None, Some("choose another --port, install git, or make the temporary directory writable"));
+            output::complain(
+                &error.to_string(),
+                None,
+                Some(
+                    "choose another --port, install git, or make the temporary directory writable",
+                ),
+            );
             return exit::UNEXPECTED;
         }
     };
-    let data_dir = ("FORGELINE_DATA_DIR", sandbox.data_dir().display().to_string());
-    let all = sandbox.exports().into_iter().chain([data_dir]).chain(sandbox.control_exports());
-    let lines: Vec<String> = all.map(|(name, value)| format!("export {name}='{value}'")).collect();
+    let data_dir = (
+        "FORGELINE_DATA_DIR",
+        sandbox.data_dir().display().to_string(),
+    );
+    let all = sandbox
+        .exports()
+        .into_iter()
+        .chain([data_dir])
+        .chain(sandbox.control_exports());
+    let lines: Vec<String> = all
+        .map(|(name, value)| format!("export {name}='{value}'"))
+        .collect();
     output::print(&lines.join("\n"));
-    output::say("sandbox: running until Ctrl-C; set the variables above in another terminal, then `forgeline create NAME` or `forgeline serve`");
+    output::say(
+        "sandbox: running until Ctrl-C; set the variables above in another terminal, then `forgeline create NAME` or `forgeline serve`",
+    );
     signals.next().await;
     exit::OK
 }

@@ -22,11 +22,18 @@ pub(super) async fn run(env: &Env, args: Serve) -> u8 {
     if !args.sandbox {
         return with(env, &args, None).await;
     }
-    let options = Options { latency: args.latency.unwrap_or_default(), first_port: None };
+    let options = Options {
+        latency: args.latency.unwrap_or_default(),
+        first_port: None,
+    };
     let sandbox = match Sandbox::start(&options).await {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            output::complain(&error.to_string(), None, Some("install git and make the temporary directory writable"));
+            output::complain(
+                &error.to_string(),
+                None,
+                Some("install git and make the temporary directory writable"),
+            );
             return exit::UNEXPECTED;
         }
     };
@@ -39,7 +46,11 @@ async fn with(env: &Env, args: &Serve, sandbox: Option<&Sandbox>) -> u8 {
         Ok(signals) => signals,
         Err(error) => return no_signals(&error),
     };
-    if args.stdio { over_stdio(env, signals).await } else { over_http(env, args, sandbox, signals).await }
+    if args.stdio {
+        over_stdio(env, signals).await
+    } else {
+        over_http(env, args, sandbox, signals).await
+    }
 }
 
 async fn over_stdio(env: &Env, mut signals: Signals) -> u8 {
@@ -48,7 +59,8 @@ async fn over_stdio(env: &Env, mut signals: Signals) -> u8 {
         Err(error) => return refuse(&error),
     };
     resume(&provisioner, broken.as_ref()).await;
-    let server = Server::new(provisioner.clone()).for_local(Caller::admin(format!("local:{}", env.user())));
+    let server =
+        Server::new(provisioner.clone()).for_local(Caller::admin(format!("local:{}", env.user())));
     let stop = CancellationToken::new();
     let served = tokio::select! {
         served = stdio::serve(server, stop.clone()) => served,
@@ -73,25 +85,56 @@ struct Door {
 }
 
 fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
-    let text = args.listen.as_deref().or_else(|| env.filled("FORGELINE_LISTEN")).unwrap_or("127.0.0.1:3210");
+    let text = args
+        .listen
+        .as_deref()
+        .or_else(|| env.filled("FORGELINE_LISTEN"))
+        .unwrap_or("127.0.0.1:3210");
     let Ok(address) = text.parse::<SocketAddr>() else {
-        output::complain(&format!("`{text}` is no address to listen on"), None, Some("write it like 127.0.0.1:3210"));
+        output::complain(
+            &format!("`{text}` is no address to listen on"),
+            None,
+            Some("write it like 127.0.0.1:3210"),
+        );
         return Err(exit::USAGE);
     };
     match config::static_token(env) {
-        Ok(Some(token)) => Ok(Door { address, gate: Gate::new(vec![token]), made: None }),
+        Ok(Some(token)) => Ok(Door {
+            address,
+            gate: Gate::new(vec![token]),
+            made: None,
+        }),
         Ok(None) if address.ip().is_loopback() => {
             let made = bearer().map_err(|why| {
-                output::complain("no bearer can be made for this process", Some(&why), Some("set FORGELINE_STATIC_TOKEN"));
+                output::complain(
+                    "no bearer can be made for this process",
+                    Some(&why),
+                    Some("set FORGELINE_STATIC_TOKEN"),
+                );
                 exit::UNEXPECTED
             })?;
             let token = Token::new(&made, Origin::Own("bearer".into()));
-            let token = token.and_then(|token| StaticToken::new(&token, Caller::admin("svc:loopback")));
-            token.map(|token| Door { address, gate: Gate::new(vec![token]), made: Some(made) }).map_err(|_| exit::UNEXPECTED)
+            let token =
+                token.and_then(|token| StaticToken::new(&token, Caller::admin("svc:loopback")));
+            token
+                .map(|token| Door {
+                    address,
+                    gate: Gate::new(vec![token]),
+                    made: Some(made),
+                })
+                .map_err(|_| exit::UNEXPECTED)
         }
         Ok(None) => {
-            let problem = format!("environment variable FORGELINE_STATIC_TOKEN is not set, and {address} can be reached from elsewhere");
-            output::complain(&problem, None, Some("set FORGELINE_STATIC_TOKEN (at least 32 bytes, `openssl rand -hex 32`), or listen on 127.0.0.1"));
+            let problem = format!(
+                "environment variable FORGELINE_STATIC_TOKEN is not set, and {address} can be reached from elsewhere"
+            );
+            output::complain(
+                &problem,
+                None,
+                Some(
+                    "set FORGELINE_STATIC_TOKEN (at least 32 bytes, `openssl rand -hex 32`), or listen on 127.0.0.1",
+                ),
+            );
             Err(exit::CONFIGURATION)
         }
         Err(problem) => {
@@ -105,7 +148,10 @@ fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
 fn bearer() -> Result<String, String> {
     let mut bytes = [0_u8; 32];
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider.secure_random.fill(&mut bytes).map_err(|_| "the system gives no random bytes".to_owned())?;
+    provider
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| "the system gives no random bytes".to_owned())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -121,7 +167,11 @@ async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signa
     let listener = match TcpListener::bind(door.address).await {
         Ok(listener) => listener,
         Err(error) => {
-            output::complain(&format!("cannot listen on {}", door.address), Some(&error.to_string()), Some("choose another --listen address, or stop what listens there"));
+            output::complain(
+                &format!("cannot listen on {}", door.address),
+                Some(&error.to_string()),
+                Some("choose another --listen address, or stop what listens there"),
+            );
             return exit::CONFIGURATION;
         }
     };
@@ -129,9 +179,13 @@ async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signa
     let resumed = resume(&provisioner, broken.as_ref()).await;
     greet(address, &door, sandbox, broken.as_ref(), resumed);
 
-    let trouble: Arc<Mutex<Option<String>>> = Arc::new(Mutex::new(broken.map(|error| error.to_string())));
+    let trouble: Arc<Mutex<Option<String>>> =
+        Arc::new(Mutex::new(broken.map(|error| error.to_string())));
     let readiness = readiness(&trouble);
-    let reach = Reach { allowed_hosts: env.list("FORGELINE_ALLOWED_HOSTS"), allowed_origins: env.list("FORGELINE_ALLOWED_ORIGINS") };
+    let reach = Reach {
+        allowed_hosts: env.list("FORGELINE_ALLOWED_HOSTS"),
+        allowed_origins: env.list("FORGELINE_ALLOWED_ORIGINS"),
+    };
     let stop = CancellationToken::new();
     let serving = tokio::spawn({
         let server = Server::new(provisioner.clone());
@@ -155,7 +209,11 @@ async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signa
 
 /// Until a signal (`false`) or until another process has taken the journal over (`true`). Any other trouble of the
 /// journal makes the server unready and leaves it up, so that people can ask it.
-async fn wait_for_end(signals: &mut Signals, provisioner: &Provisioner, trouble: &Mutex<Option<String>>) -> bool {
+async fn wait_for_end(
+    signals: &mut Signals,
+    provisioner: &Provisioner,
+    trouble: &Mutex<Option<String>>,
+) -> bool {
     let halted = async {
         let error = provisioner.engine().halted().await;
         *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
@@ -172,10 +230,12 @@ async fn wait_for_end(signals: &mut Signals, provisioner: &Provisioner, trouble:
 
 fn readiness(trouble: &Arc<Mutex<Option<String>>>) -> Readiness {
     let trouble = Arc::clone(trouble);
-    Arc::new(move || match &*trouble.lock().unwrap_or_else(PoisonError::into_inner) {
-        None => Ok(()),
-        Some(why) => Err(why.clone()),
-    })
+    Arc::new(
+        move || match &*trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(why) => Err(why.clone()),
+        },
+    )
 }
 
 async fn resume(provisioner: &Provisioner, broken: Option<&JournalError>) -> usize {
@@ -191,21 +251,44 @@ async fn resume(provisioner: &Provisioner, broken: Option<&JournalError>) -> usi
     }
 }
 
-fn greet(address: SocketAddr, door: &Door, sandbox: Option<&Sandbox>, broken: Option<&JournalError>, resumed: usize) {
+fn greet(
+    address: SocketAddr,
+    door: &Door,
+    sandbox: Option<&Sandbox>,
+    broken: Option<&JournalError>,
+    resumed: usize,
+) {
     let url = format!("http://{address}/mcp");
     let bearer = door.made.as_deref().unwrap_or("$FORGELINE_STATIC_TOKEN");
     output::say(&format!("forgeline serves MCP at {url}"));
-    output::say(&format!("connect: claude mcp add --transport http forgeline {url} --header \"Authorization: Bearer {bearer}\""));
+    output::say(&format!(
+        "connect: claude mcp add --transport http forgeline {url} --header \"Authorization: Bearer {bearer}\""
+    ));
     if door.made.is_some() {
-        output::say("         (this bearer was made for this process; set FORGELINE_STATIC_TOKEN to choose one)");
+        output::say(
+            "         (this bearer was made for this process; set FORGELINE_STATIC_TOKEN to choose one)",
+        );
     }
     if let Some(sandbox) = sandbox {
         let exports = sandbox.exports();
-        let value = |name: &str| exports.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str()).unwrap_or_default();
-        let with_login = |url: &str, token: &str| url.replacen("http://", &format!("http://acme:{token}@"), 1);
+        let value = |name: &str| {
+            exports
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.as_str())
+                .unwrap_or_default()
+        };
+        let with_login =
+            |url: &str, token: &str| url.replacen("http://", &format!("http://acme:{token}@"), 1);
         output::say("sandbox: a fresh world inside this process, gone at exit; clone from it with");
-        output::say(&format!("  git clone {}/acme/NAME.git", with_login(value("GITEA_URL"), value("GITEA_TOKEN"))));
-        output::say(&format!("  git clone {}/acme/NAME.git", with_login(value("GITHUB_API_URL"), value("GITHUB_PAT"))));
+        output::say(&format!(
+            "  git clone {}/acme/NAME.git",
+            with_login(value("GITEA_URL"), value("GITEA_TOKEN"))
+        ));
+        output::say(&format!(
+            "  git clone {}/acme/NAME.git",
+            with_login(value("GITHUB_API_URL"), value("GITHUB_PAT"))
+        ));
         for (name, value) in sandbox.control_exports() {
             output::say(&format!("  {name}={value}"));
         }

@@ -8,14 +8,23 @@ use serde_json::Value;
 
 /// Refuses arguments that the tool does not have, and texts that are not texts.
 pub(super) fn only(arguments: &JsonObject, known: &[&str]) -> Result<(), ErrorView> {
-    match arguments.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(unknown) => Err(bad(format!("unknown argument `{unknown}`; there are {}", known.join(", ")))),
+    match arguments
+        .keys()
+        .find(|name| !known.contains(&name.as_str()))
+    {
+        Some(unknown) => Err(bad(format!(
+            "unknown argument `{unknown}`; there are {}",
+            known.join(", ")
+        ))),
         None => Ok(()),
     }
 }
 
 /// A text; `None` when it is not given.
-pub(super) fn text<'a>(arguments: &'a JsonObject, name: &str) -> Result<Option<&'a str>, ErrorView> {
+pub(super) fn text<'a>(
+    arguments: &'a JsonObject,
+    name: &str,
+) -> Result<Option<&'a str>, ErrorView> {
     match arguments.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -29,12 +38,18 @@ pub(super) fn required<'a>(arguments: &'a JsonObject, name: &str) -> Result<&'a 
 }
 
 /// A whole number up to `most`; `None` when it is not given.
-pub(super) fn number(arguments: &JsonObject, name: &str, most: u64) -> Result<Option<u64>, ErrorView> {
+pub(super) fn number(
+    arguments: &JsonObject,
+    name: &str,
+    most: u64,
+) -> Result<Option<u64>, ErrorView> {
     match arguments.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_u64().filter(|number| *number <= most) {
             Some(number) => Ok(Some(number)),
-            None => Err(bad(format!("`{name}` must be a whole number from 0 to {most}, not {value}"))),
+            None => Err(bad(format!(
+                "`{name}` must be a whole number from 0 to {most}, not {value}"
+            ))),
         },
     }
 }
@@ -45,5 +60,9 @@ pub(super) fn wait(arguments: &JsonObject) -> Result<Option<Duration>, ErrorView
 }
 
 pub(super) fn bad(message: String) -> ErrorView {
-    ErrorView::new("input.invalid", message, "correct the arguments and call again")
+    ErrorView::new(
+        "input.invalid",
+        message,
+        "correct the arguments and call again",
+    )
 }

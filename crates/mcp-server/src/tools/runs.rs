@@ -13,12 +13,25 @@ use super::{Answer, Nature, WAIT, arguments, tool};
 use crate::handler::Server;
 use crate::{progress, schema};
 
-const READ: Nature = Nature { read_only: true, destructive: false, idempotent: true };
+const READ: Nature = Nature {
+    read_only: true,
+    destructive: false,
+    idempotent: true,
+};
 
 pub(super) fn tools() -> Vec<Tool> {
     let wait = json!({"type": "integer", "minimum": 0, "maximum": 300, "description": "How long the call waits for the run to settle."});
     let run_id = json!({"type": "string", "description": "The run_id of an answer."});
-    let states = json!(["running", "interrupted", "succeeded", "compensating", "compensated", "failed", "stuck", "abandoned"]);
+    let states = json!([
+        "running",
+        "interrupted",
+        "succeeded",
+        "compensating",
+        "compensated",
+        "failed",
+        "stuck",
+        "abandoned"
+    ]);
     vec![
         tool(
             "project_status".into(),
@@ -69,13 +82,25 @@ pub(super) fn tools() -> Vec<Tool> {
 }
 
 fn refused(server: &Server, error: ErrorView) -> Answer {
-    Answer::of_run(&RunView::refused(server.provisioner().environment(), None, error))
+    Answer::of_run(&RunView::refused(
+        server.provisioner().environment(),
+        None,
+        error,
+    ))
 }
 
-pub(super) async fn status(server: &Server, given: JsonObject, context: &RequestContext<RoleServer>) -> Answer {
+pub(super) async fn status(
+    server: &Server,
+    given: JsonObject,
+    context: &RequestContext<RoleServer>,
+) -> Answer {
     let read = || -> Result<_, ErrorView> {
         arguments::only(&given, &["project", "run_id", "wait_seconds"])?;
-        Ok((arguments::text(&given, "project")?, arguments::text(&given, "run_id")?, arguments::wait(&given)?))
+        Ok((
+            arguments::text(&given, "project")?,
+            arguments::text(&given, "run_id")?,
+            arguments::wait(&given)?,
+        ))
     };
     let (project, run_id, wait) = match read() {
         Ok(read) => read,
@@ -83,7 +108,11 @@ pub(super) async fn status(server: &Server, given: JsonObject, context: &Request
     };
     let provisioner = server.provisioner();
     let view = provisioner.status(project, run_id, None).await;
-    let running = view.run_id.as_ref().filter(|_| view.state.is_some_and(RunState::is_live)).and_then(|id| id.parse().ok());
+    let running = view
+        .run_id
+        .as_ref()
+        .filter(|_| view.state.is_some_and(RunState::is_live))
+        .and_then(|id| id.parse().ok());
     match (running, wait) {
         (Some(run), Some(wait)) => {
             let waiting = provisioner.status(None, view.run_id.as_deref(), Some(wait));
@@ -97,22 +126,45 @@ pub(super) async fn list(server: &Server, given: JsonObject) -> Answer {
     let read = || -> Result<_, ErrorView> {
         arguments::only(&given, &["state", "limit", "cursor"])?;
         let state = arguments::text(&given, "state")?;
-        let state = state.map(|word| RunState::parse(word).ok_or_else(|| arguments::bad(format!("there is no state `{word}`")))).transpose()?;
-        let limit = arguments::number(&given, "limit", 200)?.unwrap_or(50).max(1);
-        Ok((state, usize::try_from(limit).unwrap_or(50), arguments::text(&given, "cursor")?))
+        let state = state
+            .map(|word| {
+                RunState::parse(word)
+                    .ok_or_else(|| arguments::bad(format!("there is no state `{word}`")))
+            })
+            .transpose()?;
+        let limit = arguments::number(&given, "limit", 200)?
+            .unwrap_or(50)
+            .max(1);
+        Ok((
+            state,
+            usize::try_from(limit).unwrap_or(50),
+            arguments::text(&given, "cursor")?,
+        ))
     };
     let list = match read() {
         Ok((state, limit, cursor)) => server.provisioner().list(state, limit, cursor).await,
-        Err(error) => ProjectList { error: Some(error), ..ProjectList::default() },
+        Err(error) => ProjectList {
+            error: Some(error),
+            ..ProjectList::default()
+        },
     };
     let text = match &list.error {
         Some(error) => format!("{}: {}", error.code, error.message),
         None => format!("{} project(s)", list.projects.len()),
     };
-    Answer { failed: list.error.is_some(), value: serde_json::to_value(&list).unwrap_or_default(), text }
+    Answer {
+        failed: list.error.is_some(),
+        value: serde_json::to_value(&list).unwrap_or_default(),
+        text,
+    }
 }
 
-pub(super) async fn resume(server: &Server, given: JsonObject, actor: &Actor, context: &RequestContext<RoleServer>) -> Answer {
+pub(super) async fn resume(
+    server: &Server,
+    given: JsonObject,
+    actor: &Actor,
+    context: &RequestContext<RoleServer>,
+) -> Answer {
     let read = || -> Result<_, ErrorView> {
         arguments::only(&given, &["run_id", "action", "step", "wait_seconds"])?;
         let decision = match arguments::text(&given, "action")?.unwrap_or("continue") {
@@ -122,21 +174,35 @@ pub(super) async fn resume(server: &Server, given: JsonObject, actor: &Actor, co
             "abandon" => Decision::Abandon,
             other => return Err(arguments::bad(format!("there is no action `{other}`"))),
         };
-        Ok((arguments::required(&given, "run_id")?, decision, arguments::wait(&given)?.unwrap_or(WAIT)))
+        Ok((
+            arguments::required(&given, "run_id")?,
+            decision,
+            arguments::wait(&given)?.unwrap_or(WAIT),
+        ))
     };
     match read() {
         Ok((run_id, decision, wait)) => {
-            let acting = server.provisioner().resume(run_id, decision, actor, Some(wait));
+            let acting = server
+                .provisioner()
+                .resume(run_id, decision, actor, Some(wait));
             followed(server, run_id, context, acting).await
         }
         Err(error) => refused(server, error),
     }
 }
 
-pub(super) async fn cancel(server: &Server, given: JsonObject, actor: &Actor, context: &RequestContext<RoleServer>) -> Answer {
+pub(super) async fn cancel(
+    server: &Server,
+    given: JsonObject,
+    actor: &Actor,
+    context: &RequestContext<RoleServer>,
+) -> Answer {
     let read = || -> Result<(&str, Duration), ErrorView> {
         arguments::only(&given, &["run_id", "wait_seconds"])?;
-        Ok((arguments::required(&given, "run_id")?, arguments::wait(&given)?.unwrap_or(WAIT)))
+        Ok((
+            arguments::required(&given, "run_id")?,
+            arguments::wait(&given)?.unwrap_or(WAIT),
+        ))
     };
     match read() {
         Ok((run_id, wait)) => {
@@ -147,9 +213,16 @@ pub(super) async fn cancel(server: &Server, given: JsonObject, actor: &Actor, co
     }
 }
 
-async fn followed(server: &Server, run_id: &str, context: &RequestContext<RoleServer>, acting: impl Future<Output = RunView>) -> Answer {
+async fn followed(
+    server: &Server,
+    run_id: &str,
+    context: &RequestContext<RoleServer>,
+    acting: impl Future<Output = RunView>,
+) -> Answer {
     match run_id.parse() {
-        Ok(run) => Answer::of_run(&progress::told(server.provisioner().engine(), &run, context, acting).await),
+        Ok(run) => Answer::of_run(
+            &progress::told(server.provisioner().engine(), &run, context, acting).await,
+        ),
         Err(_) => Answer::of_run(&acting.await),
     }
 }

@@ -38,14 +38,37 @@ fn input(workflow: &Workflow) -> Value {
 
 pub(super) fn tool(workflow: &Workflow) -> Tool {
     let title = workflow.name.replace('_', " ");
-    let nature = Nature { read_only: false, destructive: false, idempotent: true };
-    super::tool(workflow.name.clone(), &title, workflow.description.clone(), input(workflow), schema::run_view(), nature)
+    let nature = Nature {
+        read_only: false,
+        destructive: false,
+        idempotent: true,
+    };
+    super::tool(
+        workflow.name.clone(),
+        &title,
+        workflow.description.clone(),
+        input(workflow),
+        schema::run_view(),
+        nature,
+    )
 }
 
-pub(super) async fn call(server: &Server, workflow: &str, mut given: JsonObject, actor: &Actor, context: &RequestContext<RoleServer>) -> Answer {
+pub(super) async fn call(
+    server: &Server,
+    workflow: &str,
+    mut given: JsonObject,
+    actor: &Actor,
+    context: &RequestContext<RoleServer>,
+) -> Answer {
     let provisioner = server.provisioner();
     let project = given.get("name").and_then(Value::as_str).map(str::to_owned);
-    let refused = |error: ErrorView| Answer::of_run(&RunView::refused(provisioner.environment(), project.as_deref(), error));
+    let refused = |error: ErrorView| {
+        Answer::of_run(&RunView::refused(
+            provisioner.environment(),
+            project.as_deref(),
+            error,
+        ))
+    };
     let wait = match arguments::wait(&given) {
         Ok(wait) => wait.unwrap_or(WAIT),
         Err(error) => return refused(error),
@@ -54,7 +77,11 @@ pub(super) async fn call(server: &Server, workflow: &str, mut given: JsonObject,
         Ok(options) => options,
         Err(error) => return refused(error),
     };
-    let call = Call { workflow: workflow.to_owned(), inputs: given, options };
+    let call = Call {
+        workflow: workflow.to_owned(),
+        inputs: given,
+        options,
+    };
     let started: Started = match provisioner.start(&call, actor).await {
         Ok(started) => started,
         Err(view) => return Answer::of_run(&view),
@@ -69,13 +96,21 @@ fn options(given: &mut JsonObject) -> Result<RunOptions, ErrorView> {
     let adopt = match given.remove("adopt") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(adopt)) => adopt,
-        Some(other) => return Err(arguments::bad(format!("`adopt` must be true or false, not {other}"))),
+        Some(other) => {
+            return Err(arguments::bad(format!(
+                "`adopt` must be true or false, not {other}"
+            )));
+        }
     };
     let on_failure = match given.remove("on_failure") {
         None | Some(Value::Null) => OnFailure::Compensate,
         Some(word) if word == "compensate" => OnFailure::Compensate,
         Some(word) if word == "keep" => OnFailure::Keep,
-        Some(other) => return Err(arguments::bad(format!("`on_failure` must be compensate or keep, not {other}"))),
+        Some(other) => {
+            return Err(arguments::bad(format!(
+                "`on_failure` must be compensate or keep, not {other}"
+            )));
+        }
     };
     Ok(RunOptions { adopt, on_failure })
 }

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forgeline_step_engine::{Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone};
+use forgeline_step_engine::{
+    Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone,
+};
 use forgeline_upstream::{Error, FullName};
 use serde_json::{Value, json};
 
@@ -16,7 +18,10 @@ use crate::refusal::{Need, named, of_read, of_write};
 use crate::upstreams::Upstreams;
 
 const WITH: &[Field] = &[
-    Field::required("repository", "the output of the step that made the repository"),
+    Field::required(
+        "repository",
+        "the output of the step that made the repository",
+    ),
     Field::optional("description", "the final description"),
 ];
 
@@ -48,7 +53,10 @@ struct Described {
 impl Described {
     /// Ours: the description as wanted, and the topic of a run that made it.
     fn is_as_wanted(&self, wanted: &str) -> bool {
-        let marked = self.topics.iter().any(|topic| topic.to_ascii_lowercase().starts_with("fl-"));
+        let marked = self
+            .topics
+            .iter()
+            .any(|topic| topic.to_ascii_lowercase().starts_with("fl-"));
         self.description == wanted && marked && self.topics.iter().any(|topic| topic == TOPIC)
     }
 
@@ -57,7 +65,11 @@ impl Described {
         if !self.topics.iter().any(|topic| topic == TOPIC) {
             self.topics.push(TOPIC.to_owned());
         }
-        if !self.topics.iter().any(|topic| topic.to_ascii_lowercase().starts_with("fl-")) {
+        if !self
+            .topics
+            .iter()
+            .any(|topic| topic.to_ascii_lowercase().starts_with("fl-"))
+        {
             self.topics.push(topic(&cx.run_id));
         }
         self.topics
@@ -76,19 +88,41 @@ impl GiteaDescribe {
     }
 
     async fn described(&self, name: &FullName) -> Result<Option<Described>, StepError> {
-        let found = self.0.gitea.repository(name).await.map_err(|error| self.failed(error, of_read))?;
-        Ok(found.map(|found| Described { description: found.description, topics: found.topics }))
+        let found = self
+            .0
+            .gitea
+            .repository(name)
+            .await
+            .map_err(|error| self.failed(error, of_read))?;
+        Ok(found.map(|found| Described {
+            description: found.description,
+            topics: found.topics,
+        }))
     }
 }
 
 impl GithubDescribe {
     fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        super::github_repository::failed(&self.0, error, "the scope `repo` (fine-grained: Administration write)", "repo", map)
+        super::github_repository::failed(
+            &self.0,
+            error,
+            "the scope `repo` (fine-grained: Administration write)",
+            "repo",
+            map,
+        )
     }
 
     async fn described(&self, name: &FullName) -> Result<Option<Described>, StepError> {
-        let found = self.0.github.repository(name).await.map_err(|error| self.failed(error, of_read))?;
-        Ok(found.map(|found| Described { description: found.description.unwrap_or_default(), topics: found.topics }))
+        let found = self
+            .0
+            .github
+            .repository(name)
+            .await
+            .map_err(|error| self.failed(error, of_read))?;
+        Ok(found.map(|found| Described {
+            description: found.description.unwrap_or_default(),
+            topics: found.topics,
+        }))
     }
 }
 
@@ -98,7 +132,11 @@ fn seen(with: &Value, described: Option<Described>) -> Seen {
         _ if is_adopted(repository) => Seen::Adopted(json!({"topics": []})),
         Some(found) if found.is_as_wanted(text(with, "description")) => {
             let output = json!({"topics": found.topics});
-            if is_created(repository) { Seen::Ours(output) } else { Seen::Project(output) }
+            if is_created(repository) {
+                Seen::Ours(output)
+            } else {
+                Seen::Project(output)
+            }
         }
         _ => Seen::Absent,
     }
@@ -114,7 +152,12 @@ async fn wanted_topics(
         Found::NotLooked => None,
         _ => described.await?,
     };
-    Ok(there.unwrap_or(Described { description: String::new(), topics: Vec::new() }).with_ours(cx))
+    Ok(there
+        .unwrap_or(Described {
+            description: String::new(),
+            topics: Vec::new(),
+        })
+        .with_ours(cx))
 }
 
 #[async_trait]
@@ -131,13 +174,20 @@ impl Step for GiteaDescribe {
         let name = full_name(&with["repository"])?;
         let topics = wanted_topics(cx, found, self.described(&name)).await?;
         let gitea = &self.0.gitea;
-        let (described, tagged) =
-            tokio::join!(gitea.set_description(&name, text(with, "description")), gitea.set_topics(&name, &topics));
+        let (described, tagged) = tokio::join!(
+            gitea.set_description(&name, text(with, "description")),
+            gitea.set_topics(&name, &topics)
+        );
         both(described, tagged).map_err(|error| self.failed(error, of_write))?;
         Ok(json!({"topics": topics}))
     }
 
-    async fn compensate(&self, _cx: &StepCx, _with: &Value, _output: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        _cx: &StepCx,
+        _with: &Value,
+        _output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         Ok(Undone::Removed)
     }
 
@@ -164,13 +214,20 @@ impl Step for GithubDescribe {
         let name = full_name(&with["repository"])?;
         let topics = wanted_topics(cx, found, self.described(&name)).await?;
         let github = &self.0.github;
-        let (described, tagged) =
-            tokio::join!(github.set_description(&name, text(with, "description")), github.set_topics(&name, &topics));
+        let (described, tagged) = tokio::join!(
+            github.set_description(&name, text(with, "description")),
+            github.set_topics(&name, &topics)
+        );
         both(described, tagged).map_err(|error| self.failed(error, of_write))?;
         Ok(json!({"topics": topics}))
     }
 
-    async fn compensate(&self, _cx: &StepCx, _with: &Value, _output: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        _cx: &StepCx,
+        _with: &Value,
+        _output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         Ok(Undone::Removed)
     }
 

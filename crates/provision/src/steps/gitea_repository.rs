@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forgeline_gitea::{NewRepository, Repository};
-use forgeline_step_engine::{Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone};
+use forgeline_step_engine::{
+    Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone,
+};
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
@@ -25,7 +27,15 @@ pub(super) const KIND: KindSpec = KindSpec {
         Field::required("name", "the repository's name"),
         Field::optional("visibility", "`private` (default) or `public`"),
     ],
-    outputs: &["id", "full_name", "url", "clone_url", "created_at", "default_branch", "private"],
+    outputs: &[
+        "id",
+        "full_name",
+        "url",
+        "clone_url",
+        "created_at",
+        "default_branch",
+        "private",
+    ],
 };
 
 /// A repository in Gitea.
@@ -37,43 +47,96 @@ impl GiteaRepository {
     fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
         let gitea = &self.0.gitea;
         let over_mcp = error.system == "gitea-mcp";
-        let credential = named(if over_mcp { gitea.mcp_token() } else { gitea.rest_token() }.origin());
-        let variable = if over_mcp { "GITEA_MCP_TOKEN" } else { "GITEA_TOKEN" };
-        let fix = format!("make a Gitea token with these scopes (Settings, Applications) and put it into {variable}");
-        map(error, &Need { credential: &credential, right: RIGHT, fix: &fix })
+        let credential = named(
+            if over_mcp {
+                gitea.mcp_token()
+            } else {
+                gitea.rest_token()
+            }
+            .origin(),
+        );
+        let variable = if over_mcp {
+            "GITEA_MCP_TOKEN"
+        } else {
+            "GITEA_TOKEN"
+        };
+        let fix = format!(
+            "make a Gitea token with these scopes (Settings, Applications) and put it into {variable}"
+        );
+        map(
+            error,
+            &Need {
+                credential: &credential,
+                right: RIGHT,
+                fix: &fix,
+            },
+        )
     }
 
     async fn find(&self, name: &FullName) -> Result<Option<Repository>, StepError> {
-        self.0.gitea.repository(name).await.map_err(|error| self.failed(error, of_read))
+        self.0
+            .gitea
+            .repository(name)
+            .await
+            .map_err(|error| self.failed(error, of_read))
     }
 
-    async fn repair(&self, name: &FullName, output: &Value, private: bool) -> Result<Value, StepError> {
+    async fn repair(
+        &self,
+        name: &FullName,
+        output: &Value,
+        private: bool,
+    ) -> Result<Value, StepError> {
         let mut output = output.clone();
         if output["private"] != private {
-            self.0.gitea.set_private(name, private).await.map_err(|error| self.failed(error, of_write))?;
+            self.0
+                .gitea
+                .set_private(name, private)
+                .await
+                .map_err(|error| self.failed(error, of_write))?;
             output["private"] = json!(private);
         }
         Ok(output)
     }
 
     /// What somebody else has put into it since it was made; `None` when nothing.
-    async fn foreign_work(&self, cx: &StepCx, found: &Repository, name: &FullName) -> Result<Option<String>, StepError> {
+    async fn foreign_work(
+        &self,
+        cx: &StepCx,
+        found: &Repository,
+        name: &FullName,
+    ) -> Result<Option<String>, StepError> {
         let read = |error| self.failed(error, of_read);
         let gitea = &self.0.gitea;
-        let branch = if found.default_branch.is_empty() { "main" } else { &found.default_branch };
+        let branch = if found.default_branch.is_empty() {
+            "main"
+        } else {
+            &found.default_branch
+        };
         let marker = marker_of_run(&cx.run_id);
-        let (refs, issues) = tokio::join!(gitea.refs(name), gitea.has_issues_without(name, &marker));
+        let (refs, issues) =
+            tokio::join!(gitea.refs(name), gitea.has_issues_without(name, &marker));
         let refs = refs.map_err(read)?;
-        if let Some(other) = refs.keys().find(|head| **head != format!("refs/heads/{branch}")) {
+        if let Some(other) = refs
+            .keys()
+            .find(|head| **head != format!("refs/heads/{branch}"))
+        {
             return Ok(Some(format!("it has {other}")));
         }
         if !refs.is_empty() && gitea.commits(name, branch, 2).await.map_err(read)?.len() > 1 {
             return Ok(Some(format!("somebody has pushed to {branch}")));
         }
-        Ok(issues.map_err(read)?.then(|| "somebody has opened an issue or pull request".to_owned()))
+        Ok(issues
+            .map_err(read)?
+            .then(|| "somebody has opened an issue or pull request".to_owned()))
     }
 
-    async fn remove(&self, cx: &StepCx, name: &FullName, found: &Repository) -> Result<Undone, StepError> {
+    async fn remove(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+        found: &Repository,
+    ) -> Result<Undone, StepError> {
         let gitea = &self.0.gitea;
         let command = delete_command(&found.html_url, name);
         let what = format!("Gitea repository {name}");
@@ -103,7 +166,9 @@ impl GiteaRepository {
 }
 
 fn delete_command(url: &str, name: &FullName) -> String {
-    let root = url.strip_suffix(&format!("/{name}")).unwrap_or("$GITEA_URL");
+    let root = url
+        .strip_suffix(&format!("/{name}"))
+        .unwrap_or("$GITEA_URL");
     format!("curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" {root}/api/v1/repos/{name}")
 }
 
@@ -118,7 +183,11 @@ fn facts(found: &Repository) -> Facts<'_> {
 }
 
 fn output(found: &Repository) -> Value {
-    let branch = if found.default_branch.is_empty() { "main" } else { &found.default_branch };
+    let branch = if found.default_branch.is_empty() {
+        "main"
+    } else {
+        &found.default_branch
+    };
     json!({
         "id": found.id,
         "full_name": found.full_name,
@@ -134,15 +203,18 @@ fn output(found: &Repository) -> Value {
 impl Step for GiteaRepository {
     async fn check(&self, cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
         let name = repository(with)?;
-        let Some(found) = self.find(&name).await? else { return Ok(Seen::Absent) };
+        let Some(found) = self.find(&name).await? else {
+            return Ok(Seen::Absent);
+        };
         let output = output(&found);
         Ok(match whose(cx, &facts(&found)).await? {
             Whose::Ours => Seen::Ours(output),
             Whose::Project => Seen::Project(output),
             Whose::Adopted => Seen::Adopted(output),
-            Whose::Foreign { why, claimed } => {
-                Seen::Foreign { why: format!("Gitea repository {why}"), adoptable: (!claimed).then_some(output) }
-            }
+            Whose::Foreign { why, claimed } => Seen::Foreign {
+                why: format!("Gitea repository {why}"),
+                adoptable: (!claimed).then_some(output),
+            },
         })
     }
 
@@ -155,29 +227,52 @@ impl Step for GiteaRepository {
             Found::Ours(output) => {
                 if cx.fact("archiving").is_some() {
                     // An undo of this run stopped half-way, and the run goes forward again.
-                    self.0.gitea.set_archived(&name, false).await.map_err(|error| self.failed(error, of_write))?;
+                    self.0
+                        .gitea
+                        .set_archived(&name, false)
+                        .await
+                        .map_err(|error| self.failed(error, of_write))?;
                 }
                 Ok(output.clone())
             }
             Found::NotLooked | Found::Absent => {
-                let new = NewRepository { full_name: name, description: claim(cx), private };
-                let made = self.0.gitea.create_repository(&new).await.map_err(|error| self.failed(error, of_create))?;
+                let new = NewRepository {
+                    full_name: name,
+                    description: claim(cx),
+                    private,
+                };
+                let made = self
+                    .0
+                    .gitea
+                    .create_repository(&new)
+                    .await
+                    .map_err(|error| self.failed(error, of_create))?;
                 Ok(output(&made))
             }
         }
     }
 
-    async fn compensate(&self, cx: &StepCx, with: &Value, output: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         let name = repository(with)?;
         match self.find(&name).await? {
-            Some(found) if is_ours(cx, &facts(&found), output) => self.remove(cx, &name, &found).await,
+            Some(found) if is_ours(cx, &facts(&found), output) => {
+                self.remove(cx, &name, &found).await
+            }
             // Nothing there, or somebody else's by now: nothing of this run is left.
             _ => Ok(Undone::NotThere),
         }
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {
-        repository(with).map(|name| format!("gitea:{name}").to_lowercase()).into_iter().collect()
+        repository(with)
+            .map(|name| format!("gitea:{name}").to_lowercase())
+            .into_iter()
+            .collect()
     }
 
     fn timing(&self) -> Timing {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forgeline_github::{NewRepository, Repository};
-use forgeline_step_engine::{Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone};
+use forgeline_step_engine::{
+    Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone,
+};
 use forgeline_upstream::{Error, FullName, Kind, Reach};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -27,7 +29,14 @@ pub(super) const KIND: KindSpec = KindSpec {
         Field::required("name", "the repository's name"),
         Field::optional("visibility", "`private` (default) or `public`"),
     ],
-    outputs: &["id", "full_name", "url", "clone_url", "created_at", "private"],
+    outputs: &[
+        "id",
+        "full_name",
+        "url",
+        "clone_url",
+        "created_at",
+        "private",
+    ],
 };
 
 /// A repository on GitHub.
@@ -38,11 +47,20 @@ pub(super) struct GithubRepository {
 
 impl GithubRepository {
     pub(super) fn new(upstreams: Arc<Upstreams>) -> Self {
-        Self { upstreams, login: OnceCell::new() }
+        Self {
+            upstreams,
+            login: OnceCell::new(),
+        }
     }
 
     fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        failed(&self.upstreams, error, "the scope `repo` (fine-grained: Administration write on that owner)", "repo", map)
+        failed(
+            &self.upstreams,
+            error,
+            "the scope `repo` (fine-grained: Administration write on that owner)",
+            "repo",
+            map,
+        )
     }
 
     fn undeleted(&self, error: Error, command: &str) -> StepError {
@@ -51,22 +69,46 @@ impl GithubRepository {
     }
 
     async fn find(&self, name: &FullName) -> Result<Option<Repository>, StepError> {
-        self.upstreams.github.repository(name).await.map_err(|error| self.failed(error, of_read))
+        self.upstreams
+            .github
+            .repository(name)
+            .await
+            .map_err(|error| self.failed(error, of_read))
     }
 
     async fn create(&self, cx: &StepCx, name: FullName, private: bool) -> Result<Value, StepError> {
         let github = &self.upstreams.github;
         // Who we are decides between a user's and an organisation's repository; nothing was asked to act yet.
         let login = self.login.get_or_try_init(|| github.login()).await;
-        let login = login.map_err(|error| self.failed(Error { reach: Reach::NotSent, ..error }, of_read))?;
+        let login = login.map_err(|error| {
+            self.failed(
+                Error {
+                    reach: Reach::NotSent,
+                    ..error
+                },
+                of_read,
+            )
+        })?;
         let in_organisation = !login.eq_ignore_ascii_case(name.owner());
-        let new = NewRepository { full_name: name, in_organisation, description: claim(cx), private };
-        let made = github.create_repository(&new).await.map_err(|error| self.failed(error, of_create))?;
+        let new = NewRepository {
+            full_name: name,
+            in_organisation,
+            description: claim(cx),
+            private,
+        };
+        let made = github
+            .create_repository(&new)
+            .await
+            .map_err(|error| self.failed(error, of_create))?;
         Ok(output(&made))
     }
 
     /// What is in it that this run's mirror did not push; `None` when nothing.
-    async fn foreign_work(&self, cx: &StepCx, name: &FullName) -> Result<Option<String>, StepError> {
+    async fn foreign_work(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+    ) -> Result<Option<String>, StepError> {
         let github = &self.upstreams.github;
         let (refs, issues) = tokio::join!(github.refs(name), github.has_issues(name));
         let pushed = cx.run_fact(&pushed_fact(name));
@@ -79,7 +121,12 @@ impl GithubRepository {
         Ok(issues.then(|| "somebody has opened an issue or pull request".to_owned()))
     }
 
-    async fn remove(&self, cx: &StepCx, name: &FullName, found: &Repository) -> Result<Undone, StepError> {
+    async fn remove(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+        found: &Repository,
+    ) -> Result<Undone, StepError> {
         let github = &self.upstreams.github;
         let command = format!("gh repo delete {name} --yes");
         let what = format!("GitHub repository {name}");
@@ -93,10 +140,16 @@ impl GithubRepository {
         // Read-only first: nothing can be pushed between the last look and the deletion.
         if !found.archived {
             cx.record_fact("archiving", json!(found.id)).await?;
-            github.set_archived(name, true).await.map_err(|error| self.undeleted(error, &command))?;
+            github
+                .set_archived(name, true)
+                .await
+                .map_err(|error| self.undeleted(error, &command))?;
         }
         if let Some(why) = self.foreign_work(cx, name).await? {
-            github.set_archived(name, false).await.map_err(|error| self.undeleted(error, &command))?;
+            github
+                .set_archived(name, false)
+                .await
+                .map_err(|error| self.undeleted(error, &command))?;
             return Err(kept(&what, &why, command));
         }
         match github.delete_repository(name).await {
@@ -108,10 +161,25 @@ impl GithubRepository {
 }
 
 /// A failed call to GitHub, with the right it needs.
-pub(super) fn failed(upstreams: &Upstreams, error: Error, right: &str, scope: &str, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
+pub(super) fn failed(
+    upstreams: &Upstreams,
+    error: Error,
+    right: &str,
+    scope: &str,
+    map: fn(Error, &Need<'_>) -> StepError,
+) -> StepError {
     let credential = named(upstreams.github.token().origin());
-    let fix = format!("grant it with `gh auth refresh -h github.com -s {scope}` or in the token's settings, and put the token into GITHUB_PAT");
-    map(error, &Need { credential: &credential, right, fix: &fix })
+    let fix = format!(
+        "grant it with `gh auth refresh -h github.com -s {scope}` or in the token's settings, and put the token into GITHUB_PAT"
+    );
+    map(
+        error,
+        &Need {
+            credential: &credential,
+            right,
+            fix: &fix,
+        },
+    )
 }
 
 fn facts(found: &Repository) -> Facts<'_> {
@@ -139,7 +207,9 @@ fn output(found: &Repository) -> Value {
 impl Step for GithubRepository {
     async fn check(&self, cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
         let name = repository(with)?;
-        let Some(found) = self.find(&name).await? else { return Ok(Seen::Absent) };
+        let Some(found) = self.find(&name).await? else {
+            return Ok(Seen::Absent);
+        };
         let output = output(&found);
         Ok(match whose(cx, &facts(&found)).await? {
             Whose::Ours => Seen::Ours(output),
@@ -147,8 +217,17 @@ impl Step for GithubRepository {
             Whose::Adopted => Seen::Adopted(output),
             Whose::Foreign { why, claimed } => {
                 // The mirror prunes: only an empty repository can be adopted.
-                let empty = self.upstreams.github.refs(&name).await.map_err(|error| self.failed(error, of_read))?.is_empty();
-                Seen::Foreign { why: format!("GitHub repository {why}"), adoptable: (empty && !claimed).then_some(output) }
+                let empty = self
+                    .upstreams
+                    .github
+                    .refs(&name)
+                    .await
+                    .map_err(|error| self.failed(error, of_read))?
+                    .is_empty();
+                Seen::Foreign {
+                    why: format!("GitHub repository {why}"),
+                    adoptable: (empty && !claimed).then_some(output),
+                }
             }
         })
     }
@@ -179,17 +258,27 @@ impl Step for GithubRepository {
         }
     }
 
-    async fn compensate(&self, cx: &StepCx, with: &Value, output: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         let name = repository(with)?;
         match self.find(&name).await? {
-            Some(found) if is_ours(cx, &facts(&found), output) => self.remove(cx, &name, &found).await,
+            Some(found) if is_ours(cx, &facts(&found), output) => {
+                self.remove(cx, &name, &found).await
+            }
             // Nothing there, or somebody else's by now: nothing of this run is left.
             _ => Ok(Undone::NotThere),
         }
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {
-        repository(with).map(|name| format!("github:{name}").to_lowercase()).into_iter().collect()
+        repository(with)
+            .map(|name| format!("github:{name}").to_lowercase())
+            .into_iter()
+            .collect()
     }
 
     fn timing(&self) -> Timing {

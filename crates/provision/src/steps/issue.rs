@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forgeline_gitea::{Issue, NewIssue};
-use forgeline_step_engine::{Field, Found, KindSpec, RunId, Seen, Step, StepCx, StepError, Timing, Undone};
+use forgeline_step_engine::{
+    Field, Found, KindSpec, RunId, Seen, Step, StepCx, StepError, Timing, Undone,
+};
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
@@ -20,9 +22,18 @@ pub(super) const KIND: KindSpec = KindSpec {
     name: "gitea.issue",
     description: "The first issue, which lists the project's artifacts.",
     with: &[
-        Field::required("gitea", "the output of the step that made the Gitea repository"),
-        Field::required("github", "the output of the step that made the GitHub repository"),
-        Field::required("namespace", "the output of the step that made the namespace"),
+        Field::required(
+            "gitea",
+            "the output of the step that made the Gitea repository",
+        ),
+        Field::required(
+            "github",
+            "the output of the step that made the GitHub repository",
+        ),
+        Field::required(
+            "namespace",
+            "the output of the step that made the namespace",
+        ),
         Field::optional("title", "the title; default `Welcome to NAME`"),
         Field::optional("body", "Markdown that stands above the list"),
     ],
@@ -45,10 +56,29 @@ impl FirstIssue {
     fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
         let gitea = &self.0.gitea;
         let over_mcp = error.system == "gitea-mcp";
-        let credential = named(if over_mcp { gitea.mcp_token() } else { gitea.rest_token() }.origin());
-        let variable = if over_mcp { "GITEA_MCP_TOKEN" } else { "GITEA_TOKEN" };
-        let fix = format!("make a Gitea token with the scope `write:issue` and put it into {variable}");
-        map(error, &Need { credential: &credential, right: "the scope `write:issue`", fix: &fix })
+        let credential = named(
+            if over_mcp {
+                gitea.mcp_token()
+            } else {
+                gitea.rest_token()
+            }
+            .origin(),
+        );
+        let variable = if over_mcp {
+            "GITEA_MCP_TOKEN"
+        } else {
+            "GITEA_TOKEN"
+        };
+        let fix =
+            format!("make a Gitea token with the scope `write:issue` and put it into {variable}");
+        map(
+            error,
+            &Need {
+                credential: &credential,
+                right: "the scope `write:issue`",
+                fix: &fix,
+            },
+        )
     }
 
     /// Issues with this text, oldest first; none when the repository is not there.
@@ -61,8 +91,19 @@ impl FirstIssue {
     }
 
     /// Deletes one issue after its marker was read again: numbers restart when a repository is made anew.
-    async fn remove(&self, cx: &StepCx, name: &FullName, number: u64, marker: &str) -> Result<(), StepError> {
-        let now = self.0.gitea.issue(name, number).await.map_err(|error| self.failed(error, of_read))?;
+    async fn remove(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+        number: u64,
+        marker: &str,
+    ) -> Result<(), StepError> {
+        let now = self
+            .0
+            .gitea
+            .issue(name, number)
+            .await
+            .map_err(|error| self.failed(error, of_read))?;
         if now.is_none_or(|now| !now.body.contains(marker)) {
             return Ok(());
         }
@@ -106,7 +147,10 @@ impl Step for FirstIssue {
     async fn check(&self, cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
         let name = full_name(&with["gitea"])?;
         let all = self.with_text(&name, "<!-- forgeline run=").await?;
-        let of_run = |run: &RunId| all.iter().find(|issue| issue.body.contains(&marker_of_run(run)));
+        let of_run = |run: &RunId| {
+            all.iter()
+                .find(|issue| issue.body.contains(&marker_of_run(run)))
+        };
         if let Some(ours) = of_run(&cx.run_id) {
             return Ok(Seen::Ours(output(ours)));
         }
@@ -124,31 +168,66 @@ impl Step for FirstIssue {
             }
             Found::NotLooked | Found::Absent => {
                 let given = text(with, "title");
-                let title = if given.is_empty() { format!("Welcome to {}", name.name()) } else { given.to_owned() };
-                let new = NewIssue { title, body: body(cx, with) };
-                let opened = self.0.gitea.create_issue(&name, &new).await.map_err(|error| self.failed(error, of_write))?;
+                let title = if given.is_empty() {
+                    format!("Welcome to {}", name.name())
+                } else {
+                    given.to_owned()
+                };
+                let new = NewIssue {
+                    title,
+                    body: body(cx, with),
+                };
+                let opened = self
+                    .0
+                    .gitea
+                    .create_issue(&name, &new)
+                    .await
+                    .map_err(|error| self.failed(error, of_write))?;
                 Ok(output(&opened))
             }
         }
     }
 
-    async fn compensate(&self, cx: &StepCx, with: &Value, _output: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        _output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         let name = full_name(&with["gitea"])?;
         let marker = marker_of_run(&cx.run_id);
         let ours = self.with_text(&name, &marker).await?;
         for issue in &ours {
             self.remove(cx, &name, issue.number, &marker).await?;
         }
-        Ok(if ours.is_empty() { Undone::NotThere } else { Undone::Removed })
+        Ok(if ours.is_empty() {
+            Undone::NotThere
+        } else {
+            Undone::Removed
+        })
     }
 
     /// Keeps the recorded issue and deletes our others: an ambiguous opening may land late.
-    async fn recheck(&self, cx: &StepCx, with: &Value, recorded: Option<&Value>) -> Result<(), StepError> {
-        let Some(recorded) = recorded else { return self.compensate(cx, with, None).await.map(drop) };
-        let Some(kept) = recorded["number"].as_u64() else { return Ok(()) };
+    async fn recheck(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        recorded: Option<&Value>,
+    ) -> Result<(), StepError> {
+        let Some(recorded) = recorded else {
+            return self.compensate(cx, with, None).await.map(drop);
+        };
+        let Some(kept) = recorded["number"].as_u64() else {
+            return Ok(());
+        };
         let name = full_name(&with["gitea"])?;
         let marker = marker_of_run(&cx.run_id);
-        for issue in self.with_text(&name, &marker).await?.iter().filter(|issue| issue.number != kept) {
+        for issue in self
+            .with_text(&name, &marker)
+            .await?
+            .iter()
+            .filter(|issue| issue.number != kept)
+        {
             self.remove(cx, &name, issue.number, &marker).await?;
         }
         Ok(())

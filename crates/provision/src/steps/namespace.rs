@@ -9,7 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forgeline_kubernetes::manifest::{self, Claim};
 use forgeline_kubernetes::{Deleted, Namespace};
-use forgeline_step_engine::{Effect, Field, Found, KindSpec, Origin, Seen, Step, StepCx, StepError, Timing, Undone};
+use forgeline_step_engine::{
+    Effect, Field, Found, KindSpec, Origin, Seen, Step, StepCx, StepError, Timing, Undone,
+};
 use forgeline_upstream::{Error, Kind};
 use serde_json::{Value, json};
 
@@ -40,26 +42,45 @@ impl InfraNamespace {
     }
 
     async fn find(&self, name: &str) -> Result<Option<Namespace>, StepError> {
-        self.0.kubernetes.namespace(name).await.map_err(|error| self.failed(error, of_read))
+        self.0
+            .kubernetes
+            .namespace(name)
+            .await
+            .map_err(|error| self.failed(error, of_read))
     }
 
-    async fn apply_contents(&self, claim: &Claim<'_>, namespace: &str, missing_only: bool) -> Result<(), StepError> {
+    async fn apply_contents(
+        &self,
+        claim: &Claim<'_>,
+        namespace: &str,
+        missing_only: bool,
+    ) -> Result<(), StepError> {
         let objects = manifest::contents(claim);
         let applied = futures::future::join_all(objects.iter().map(|object| async move {
             if missing_only && self.stands(namespace, object).await? {
                 return Ok(());
             }
             // The namespace is there already, whatever becomes of this object.
-            self.0.kubernetes.apply(namespace, object).await.map_err(|error| left(self.failed(error, of_write)))
+            self.0
+                .kubernetes
+                .apply(namespace, object)
+                .await
+                .map_err(|error| left(self.failed(error, of_write)))
         }));
-        let mut errors: Vec<StepError> = applied.await.into_iter().filter_map(Result::err).collect();
+        let mut errors: Vec<StepError> =
+            applied.await.into_iter().filter_map(Result::err).collect();
         // The one that may have acted wins.
         errors.sort_by_key(|error| error.effect != Effect::Possible);
         errors.into_iter().next().map_or(Ok(()), Err)
     }
 
     async fn stands(&self, namespace: &str, object: &Value) -> Result<bool, StepError> {
-        let found = self.0.kubernetes.object(namespace, object).await.map_err(|error| self.failed(error, of_read))?;
+        let found = self
+            .0
+            .kubernetes
+            .object(namespace, object)
+            .await
+            .map_err(|error| self.failed(error, of_read))?;
         Ok(found.is_some_and(|found| contains(&found["spec"], &object["spec"])))
     }
 
@@ -67,7 +88,8 @@ impl InfraNamespace {
         if let Some(uid) = output.and_then(|output| output["uid"].as_str()) {
             return uid == found.uid;
         }
-        found.run_id.as_deref() == Some(cx.run_id.as_str()) && not_before_intent(cx, found.created_at)
+        found.run_id.as_deref() == Some(cx.run_id.as_str())
+            && not_before_intent(cx, found.created_at)
     }
 
     async fn seen(&self, cx: &StepCx, found: &Namespace) -> Result<Seen, StepError> {
@@ -88,13 +110,21 @@ impl InfraNamespace {
         let run = found.run_id.as_deref().and_then(|run| run.parse().ok());
         let Some(run) = run else {
             let why = format!("namespace {name} exists and was not made by forgeline");
-            return Ok(Seen::Foreign { why, adoptable: Some(output) });
+            return Ok(Seen::Foreign {
+                why,
+                adoptable: Some(output),
+            });
         };
         Ok(match cx.subject_of(&run).await? {
             Some(subject) if subject == cx.subject => Seen::Project(output),
-            Some(subject) => Seen::Foreign { why: format!("namespace {name} belongs to the project `{subject}`"), adoptable: Some(output) },
+            Some(subject) => Seen::Foreign {
+                why: format!("namespace {name} belongs to the project `{subject}`"),
+                adoptable: Some(output),
+            },
             None => Seen::Foreign {
-                why: format!("namespace {name} was made by run {run}, which this journal does not know: another instance is at work"),
+                why: format!(
+                    "namespace {name} was made by run {run}, which this journal does not know: another instance is at work"
+                ),
                 adoptable: None,
             },
         })
@@ -112,21 +142,34 @@ fn left(error: StepError) -> StepError {
 /// Whether every field of `wanted` stands in `found` with the same value.
 fn contains(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) => {
-            wanted.iter().all(|(name, value)| found.get(name).is_some_and(|found| contains(found, value)))
-        }
+        (Value::Object(found), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(name, value)| found.get(name).is_some_and(|found| contains(found, value))),
         (Value::Array(found), Value::Array(wanted)) => {
-            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| contains(found, wanted))
+            found.len() == wanted.len()
+                && found
+                    .iter()
+                    .zip(wanted)
+                    .all(|(found, wanted)| contains(found, wanted))
         }
         (found, wanted) => found == wanted,
     }
 }
 
 fn output(found: &Namespace) -> Value {
-    let claim = Claim { run_id: "", project: "" };
+    let claim = Claim {
+        run_id: "",
+        project: "",
+    };
     let objects: Vec<String> = manifest::contents(&claim)
         .iter()
-        .map(|object| format!("{}/{}", object["kind"].as_str().unwrap_or_default(), object["metadata"]["name"].as_str().unwrap_or_default()))
+        .map(|object| {
+            format!(
+                "{}/{}",
+                object["kind"].as_str().unwrap_or_default(),
+                object["metadata"]["name"].as_str().unwrap_or_default()
+            )
+        })
         .collect();
     json!({"mode": "kubernetes", "name": found.name, "uid": found.uid, "objects": objects, "run_id": found.run_id})
 }
@@ -134,18 +177,27 @@ fn output(found: &Namespace) -> Value {
 #[async_trait]
 impl Step for InfraNamespace {
     async fn check(&self, cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
-        let Some(found) = self.find(text(with, "name")).await? else { return Ok(Seen::Absent) };
+        let Some(found) = self.find(text(with, "name")).await? else {
+            return Ok(Seen::Absent);
+        };
         if found.terminating {
             let message = format!("namespace {} is still going away", found.name);
-            let error = StepError::refused("kubernetes.terminating", message).remedy("wait until it is gone, then call again");
-            return Err(StepError { retryable: true, ..error });
+            let error = StepError::refused("kubernetes.terminating", message)
+                .remedy("wait until it is gone, then call again");
+            return Err(StepError {
+                retryable: true,
+                ..error
+            });
         }
         self.seen(cx, &found).await
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, found: &Found) -> Result<Value, StepError> {
         let name = text(with, "name");
-        let claim = Claim { run_id: cx.run_id.as_str(), project: &cx.subject };
+        let claim = Claim {
+            run_id: cx.run_id.as_str(),
+            project: &cx.subject,
+        };
         match found {
             Found::Adopted(output) => Ok(output.clone()),
             Found::Ours(output) => {
@@ -155,11 +207,16 @@ impl Step for InfraNamespace {
             Found::Project(output) => {
                 // What stands there keeps the label of the run that made it.
                 let run_id = output["run_id"].as_str().unwrap_or(cx.run_id.as_str());
-                self.apply_contents(&Claim { run_id, ..claim }, name, true).await?;
+                self.apply_contents(&Claim { run_id, ..claim }, name, true)
+                    .await?;
                 Ok(output.clone())
             }
             Found::NotLooked | Found::Absent => {
-                let made = self.0.kubernetes.create_namespace(&manifest::namespace(&claim, name)).await;
+                let made = self
+                    .0
+                    .kubernetes
+                    .create_namespace(&manifest::namespace(&claim, name))
+                    .await;
                 let made = made.map_err(|error| self.failed(error, of_create))?;
                 self.apply_contents(&claim, name, false).await?;
                 Ok(output(&made))
@@ -167,13 +224,27 @@ impl Step for InfraNamespace {
         }
     }
 
-    async fn compensate(&self, cx: &StepCx, with: &Value, output: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         let name = text(with, "name");
-        let found = self.find(name).await?.filter(|found| Self::is_ours(cx, found, output));
-        let Some(found) = found else { return Ok(Undone::NotThere) };
+        let found = self
+            .find(name)
+            .await?
+            .filter(|found| Self::is_ours(cx, found, output));
+        let Some(found) = found else {
+            return Ok(Undone::NotThere);
+        };
         let command = format!("kubectl delete namespace {name}");
         if !found.terminating {
-            let foreign = self.0.kubernetes.foreign_objects(name, cx.run_id.as_str()).await;
+            let foreign = self
+                .0
+                .kubernetes
+                .foreign_objects(name, cx.run_id.as_str())
+                .await;
             let foreign = foreign.map_err(|error| self.failed(error, of_read))?;
             if let Some(first) = foreign.first() {
                 let why = format!("it holds {} ({} in all)", first.what, foreign.len());
@@ -181,10 +252,19 @@ impl Step for InfraNamespace {
             }
             self.0.announce(cx, &format!("ns:{name}"));
         }
-        match self.0.kubernetes.delete_namespace(&found, self.0.timings.namespace_patience).await {
+        match self
+            .0
+            .kubernetes
+            .delete_namespace(&found, self.0.timings.namespace_patience)
+            .await
+        {
             Ok(Deleted::Gone) => Ok(Undone::Removed),
             Ok(Deleted::Terminating(why)) => {
-                let why = if why.is_empty() { "the cluster does not say why".to_owned() } else { why.join("; ") };
+                let why = if why.is_empty() {
+                    "the cluster does not say why".to_owned()
+                } else {
+                    why.join("; ")
+                };
                 let message = format!("namespace {name} is going away but not gone: {why}");
                 Err(StepError::refused("kubernetes.terminating", message)
                     .remedy("find what holds it (its status.conditions), then retry the undo")
@@ -194,7 +274,10 @@ impl Step for InfraNamespace {
                 let changed = error.kind == Kind::Conflict;
                 let failed = self.failed(error, of_write).command(command);
                 // It changed between our look and the deletion: look again.
-                Err(StepError { retryable: failed.retryable || changed, ..failed })
+                Err(StepError {
+                    retryable: failed.retryable || changed,
+                    ..failed
+                })
             }
         }
     }
@@ -215,7 +298,10 @@ mod tests {
     #[test]
     fn an_object_may_hold_more_than_we_want_but_not_less() {
         let wanted = json!({"hard": {"pods": "20"}});
-        assert!(contains(&json!({"hard": {"pods": "20", "secrets": "9"}, "x": 1}), &wanted));
+        assert!(contains(
+            &json!({"hard": {"pods": "20", "secrets": "9"}, "x": 1}),
+            &wanted
+        ));
         assert!(!contains(&json!({"hard": {"pods": "21"}}), &wanted));
     }
 }

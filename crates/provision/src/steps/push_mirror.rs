@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forgeline_gitea::{NewPushMirror, PushMirror as Mirror, same_address};
-use forgeline_step_engine::{Effect, Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone};
+use forgeline_step_engine::{
+    Effect, Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone,
+};
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
@@ -22,8 +24,14 @@ pub(super) const KIND: KindSpec = KindSpec {
     name: "gitea.push_mirror",
     description: "A push mirror from Gitea to GitHub, synced and verified.",
     with: &[
-        Field::required("gitea", "the output of the step that made the Gitea repository"),
-        Field::required("github", "the output of the step that made the GitHub repository"),
+        Field::required(
+            "gitea",
+            "the output of the step that made the Gitea repository",
+        ),
+        Field::required(
+            "github",
+            "the output of the step that made the GitHub repository",
+        ),
     ],
     outputs: &["remote", "remote_name", "verified", "refs", "head"],
 };
@@ -69,7 +77,11 @@ impl PushMirror {
             fix: "make a Gitea token with the scope `write:repository` for the owner and put it into GITEA_TOKEN",
         };
         // Gitea answers 401 when its configuration forbids the address; the token is fine then.
-        let address = error.is_unauthenticated() && error.message.to_ascii_lowercase().contains("permission denied");
+        let address = error.is_unauthenticated()
+            && error
+                .message
+                .to_ascii_lowercase()
+                .contains("permission denied");
         if address {
             return StepError::refused("mirror.address_not_allowed", error.to_string())
                 .remedy("allow the address in Gitea's [migrations] settings (ALLOWED_DOMAINS, ALLOW_LOCALNETWORKS)");
@@ -80,7 +92,10 @@ impl PushMirror {
     /// The mirrors of the repository that push to our address; none when the repository is not there.
     async fn matching(&self, ends: &Ends) -> Result<Vec<Mirror>, StepError> {
         match self.0.gitea.push_mirrors(&ends.gitea).await {
-            Ok(mirrors) => Ok(mirrors.into_iter().filter(|mirror| same_address(&mirror.remote_address, &ends.address)).collect()),
+            Ok(mirrors) => Ok(mirrors
+                .into_iter()
+                .filter(|mirror| same_address(&mirror.remote_address, &ends.address))
+                .collect()),
             Err(error) if error.kind == Kind::NotFound => Ok(Vec::new()),
             Err(error) => Err(self.failed(error, of_read)),
         }
@@ -88,7 +103,11 @@ impl PushMirror {
 
     async fn add(&self, cx: &StepCx, ends: &Ends) -> Result<Mirror, StepError> {
         let token = self.0.mirror.token.current();
-        let new = NewPushMirror { remote_address: &ends.address, username: &self.0.mirror.username, token: &token };
+        let new = NewPushMirror {
+            remote_address: &ends.address,
+            username: &self.0.mirror.username,
+            token: &token,
+        };
         let added = self.0.gitea.add_push_mirror(&ends.gitea, &new).await;
         let added = added.map_err(|error| self.failed(error, of_write))?;
         cx.record_fact("added", json!(added.remote_name)).await?;
@@ -98,35 +117,66 @@ impl PushMirror {
     /// Journals what is there before adding, then adds beside a look at both sides.
     async fn add_first(&self, cx: &StepCx, ends: &Ends) -> Result<Mirror, StepError> {
         let (mirror, sides) = if ends.fresh {
-            let (mirror, sides) = tokio::join!(self.add(cx, ends), BothSides::look(&self.0, &ends.gitea, &ends.github));
+            let (mirror, sides) = tokio::join!(
+                self.add(cx, ends),
+                BothSides::look(&self.0, &ends.gitea, &ends.github)
+            );
             (mirror?, sides.map_err(left)?)
         } else {
-            let listed: Vec<String> = self.matching(ends).await?.into_iter().map(|mirror| mirror.remote_name).collect();
+            let listed: Vec<String> = self
+                .matching(ends)
+                .await?
+                .into_iter()
+                .map(|mirror| mirror.remote_name)
+                .collect();
             cx.record_fact("listed", json!(listed)).await?;
             let sides = BothSides::look(&self.0, &ends.gitea, &ends.github).await?;
             sides.check_nothing_is_lost(&self.0, &ends.gitea).await?;
             (self.add(cx, ends).await?, sides)
         };
-        sides.check_nothing_is_lost(&self.0, &ends.gitea).await.map_err(left)?;
+        sides
+            .check_nothing_is_lost(&self.0, &ends.gitea)
+            .await
+            .map_err(left)?;
         self.sync(cx, ends, &mirror, &sides).await?;
         Ok(mirror)
     }
 
     /// Pushes now. What is about to be pushed is journaled first, so that an undo knows it again on GitHub.
-    async fn sync(&self, cx: &StepCx, ends: &Ends, mirror: &Mirror, sides: &BothSides) -> Result<(), StepError> {
-        cx.record_fact(&pushed_fact(&ends.github), json!(sides.gitea)).await?;
-        let Err(error) = self.0.gitea.sync_push_mirrors(&ends.gitea).await else { return Ok(()) };
+    async fn sync(
+        &self,
+        cx: &StepCx,
+        ends: &Ends,
+        mirror: &Mirror,
+        sides: &BothSides,
+    ) -> Result<(), StepError> {
+        cx.record_fact(&pushed_fact(&ends.github), json!(sides.gitea))
+            .await?;
+        let Err(error) = self.0.gitea.sync_push_mirrors(&ends.gitea).await else {
+            return Ok(());
+        };
         if error.status != Some(500) {
             return Err(left(self.failed(error, of_write)));
         }
         let now = self.matching(ends).await.map_err(left)?;
-        let said = now.into_iter().find(|one| one.remote_name == mirror.remote_name).map(|one| one.last_error);
-        Err(left(self.refused_push(&ends.github, said.as_deref().unwrap_or_default())))
+        let said = now
+            .into_iter()
+            .find(|one| one.remote_name == mirror.remote_name)
+            .map(|one| one.last_error);
+        Err(left(self.refused_push(
+            &ends.github,
+            said.as_deref().unwrap_or_default(),
+        )))
     }
 
     fn refused_push(&self, github: &FullName, said: &str) -> StepError {
         let credential = named(self.0.mirror.token.origin());
-        let said = self.0.mirror.token.current().redact(&said.split_whitespace().collect::<Vec<_>>().join(" "));
+        let said = self
+            .0
+            .mirror
+            .token
+            .current()
+            .redact(&said.split_whitespace().collect::<Vec<_>>().join(" "));
         let message = format!(
             "github refused the mirror push to {github}: {said}; {credential} needs the right to push (scope `repo`, or Contents write; `workflow` where there are workflows)"
         );
@@ -147,8 +197,14 @@ impl PushMirror {
                 github_refs(&self.0, &ends.github),
                 self.0.github.repository(&ends.github)
             );
-            let sides = BothSides { gitea: gitea.map_err(left)?, github: github.map_err(left)? };
-            let default = repository.ok().flatten().map(|repository| repository.default_branch);
+            let sides = BothSides {
+                gitea: gitea.map_err(left)?,
+                github: github.map_err(left)?,
+            };
+            let default = repository
+                .ok()
+                .flatten()
+                .map(|repository| repository.default_branch);
             if sides.are_equal() {
                 if default.as_deref() == Some(ends.branch.as_str()) {
                     return Ok(output(ends, mirror, &sides));
@@ -158,34 +214,69 @@ impl PushMirror {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        let message = format!("the refs of {} on Gitea and {} on GitHub differ after the sync", ends.gitea, ends.github);
-        let error = StepError::refused("mirror.not_verified", message).remedy("look at the push mirror's last error in Gitea, then call again");
-        Err(StepError { retryable: true, effect: Effect::Left, ..error })
+        let message = format!(
+            "the refs of {} on Gitea and {} on GitHub differ after the sync",
+            ends.gitea, ends.github
+        );
+        let error = StepError::refused("mirror.not_verified", message)
+            .remedy("look at the push mirror's last error in Gitea, then call again");
+        Err(StepError {
+            retryable: true,
+            effect: Effect::Left,
+            ..error
+        })
     }
 
     async fn set_default_branch(&self, ends: &Ends) -> Result<(), StepError> {
-        let set = self.0.github.set_default_branch(&ends.github, &ends.branch).await;
+        let set = self
+            .0
+            .github
+            .set_default_branch(&ends.github, &ends.branch)
+            .await;
         set.map_err(|error| {
-            left(super::github_repository::failed(&self.0, error, "the scope `repo` (fine-grained: Administration write)", "repo", of_write))
+            left(super::github_repository::failed(
+                &self.0,
+                error,
+                "the scope `repo` (fine-grained: Administration write)",
+                "repo",
+                of_write,
+            ))
         })
     }
 
     /// Whether this run added this mirror: the journal names it, or the list that was journaled before did not show it.
     fn is_ours(cx: &StepCx, mirror: &Mirror, output: Option<&Value>) -> bool {
-        if let Some(name) = output.map(|output| &output["remote_name"]).filter(|name| name.is_string()) {
+        if let Some(name) = output
+            .map(|output| &output["remote_name"])
+            .filter(|name| name.is_string())
+        {
             return *name == mirror.remote_name.as_str();
         }
         if let Some(added) = cx.fact("added") {
             return added == mirror.remote_name.as_str();
         }
         let listed = cx.fact("listed");
-        let shown = listed.as_ref().and_then(Value::as_array).is_some_and(|names| names.iter().any(|name| *name == mirror.remote_name.as_str()));
+        let shown = listed
+            .as_ref()
+            .and_then(Value::as_array)
+            .is_some_and(|names| {
+                names
+                    .iter()
+                    .any(|name| *name == mirror.remote_name.as_str())
+            });
         !shown && not_before_intent(cx, mirror.created)
     }
 
     async fn remove(&self, cx: &StepCx, ends: &Ends, mirror: &Mirror) -> Result<(), StepError> {
-        self.0.announce(cx, &format!("gitea:{} mirror {}", ends.gitea, mirror.remote_name));
-        let removed = self.0.gitea.delete_push_mirror(&ends.gitea, &mirror.remote_name).await;
+        self.0.announce(
+            cx,
+            &format!("gitea:{} mirror {}", ends.gitea, mirror.remote_name),
+        );
+        let removed = self
+            .0
+            .gitea
+            .delete_push_mirror(&ends.gitea, &mirror.remote_name)
+            .await;
         removed.map_err(|error| self.failed(error, of_write))
     }
 }
@@ -218,15 +309,26 @@ impl Step for PushMirror {
     async fn check(&self, cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
         let ends = Ends::read(with)?;
         let mirrors = self.matching(&ends).await?;
-        if let Some(ours) = mirrors.iter().find(|mirror| Self::is_ours(cx, mirror, None) && cx.earlier_output().is_none_or(|(_, _, output)| output["remote_name"] != mirror.remote_name.as_str())) {
+        if let Some(ours) = mirrors.iter().find(|mirror| {
+            Self::is_ours(cx, mirror, None)
+                && cx.earlier_output().is_none_or(|(_, _, output)| {
+                    output["remote_name"] != mirror.remote_name.as_str()
+                })
+        }) {
             return Ok(Seen::Ours(known(ours)));
         }
-        let Some(oldest) = mirrors.first() else { return Ok(Seen::Absent) };
+        let Some(oldest) = mirrors.first() else {
+            return Ok(Seen::Absent);
+        };
         let of_project = mirrors.iter().find(|mirror| {
-            cx.earlier_output().is_some_and(|(_, _, output)| output["remote_name"] == mirror.remote_name.as_str())
+            cx.earlier_output()
+                .is_some_and(|(_, _, output)| output["remote_name"] == mirror.remote_name.as_str())
         });
         // One that somebody else added to the same address does the same work: it is used and never removed.
-        Ok(of_project.map_or_else(|| Seen::Adopted(known(oldest)), |mirror| Seen::Project(known(mirror))))
+        Ok(of_project.map_or_else(
+            || Seen::Adopted(known(oldest)),
+            |mirror| Seen::Project(known(mirror)),
+        ))
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, found: &Found) -> Result<Value, StepError> {
@@ -235,10 +337,18 @@ impl Step for PushMirror {
             Found::NotLooked | Found::Absent => self.add_first(cx, &ends).await?,
             Found::Ours(known) | Found::Project(known) | Found::Adopted(known) => {
                 let mirrors = self.matching(&ends).await?;
-                let mirror = mirrors.into_iter().find(|mirror| known["remote_name"] == mirror.remote_name.as_str());
+                let mirror = mirrors
+                    .into_iter()
+                    .find(|mirror| known["remote_name"] == mirror.remote_name.as_str());
                 let mirror = mirror.ok_or_else(|| {
-                    let gone = StepError::refused("mirror.gone", "the push mirror was removed while it was looked at");
-                    StepError { retryable: true, ..gone }
+                    let gone = StepError::refused(
+                        "mirror.gone",
+                        "the push mirror was removed while it was looked at",
+                    );
+                    StepError {
+                        retryable: true,
+                        ..gone
+                    }
                 })?;
                 let sides = BothSides::look(&self.0, &ends.gitea, &ends.github).await?;
                 if !sides.are_equal() {
@@ -251,25 +361,56 @@ impl Step for PushMirror {
         self.verify(&ends, &mirror).await
     }
 
-    async fn compensate(&self, cx: &StepCx, with: &Value, output: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         let ends = Ends::read(with)?;
-        let ours: Vec<Mirror> =
-            self.matching(&ends).await?.into_iter().filter(|mirror| Self::is_ours(cx, mirror, output)).collect();
+        let ours: Vec<Mirror> = self
+            .matching(&ends)
+            .await?
+            .into_iter()
+            .filter(|mirror| Self::is_ours(cx, mirror, output))
+            .collect();
         for mirror in &ours {
             self.remove(cx, &ends, mirror).await?;
         }
-        Ok(if ours.is_empty() { Undone::NotThere } else { Undone::Removed })
+        Ok(if ours.is_empty() {
+            Undone::NotThere
+        } else {
+            Undone::Removed
+        })
     }
 
     /// Keeps the recorded mirror and removes our others: an ambiguous add may land late.
-    async fn recheck(&self, cx: &StepCx, with: &Value, recorded: Option<&Value>) -> Result<(), StepError> {
-        let Some(recorded) = recorded else { return self.compensate(cx, with, None).await.map(drop) };
+    async fn recheck(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        recorded: Option<&Value>,
+    ) -> Result<(), StepError> {
+        let Some(recorded) = recorded else {
+            return self.compensate(cx, with, None).await.map(drop);
+        };
         let ends = Ends::read(with)?;
         let listed = cx.fact("listed");
         for mirror in self.matching(&ends).await? {
-            let shown = listed.as_ref().and_then(Value::as_array).is_some_and(|names| names.iter().any(|name| *name == mirror.remote_name.as_str()));
+            let shown = listed
+                .as_ref()
+                .and_then(Value::as_array)
+                .is_some_and(|names| {
+                    names
+                        .iter()
+                        .any(|name| *name == mirror.remote_name.as_str())
+                });
             let kept = recorded["remote_name"] == mirror.remote_name.as_str();
-            if recorded["remote_name"].is_string() && !kept && !shown && not_before_intent(cx, mirror.created) {
+            if recorded["remote_name"].is_string()
+                && !kept
+                && !shown
+                && not_before_intent(cx, mirror.created)
+            {
                 self.remove(cx, &ends, &mirror).await?;
             }
         }

@@ -13,25 +13,51 @@ pub(super) struct BothSides {
     pub(super) github: forgeline_github::Refs,
 }
 
-pub(super) async fn github_refs(upstreams: &Upstreams, name: &FullName) -> Result<forgeline_github::Refs, StepError> {
+pub(super) async fn github_refs(
+    upstreams: &Upstreams,
+    name: &FullName,
+) -> Result<forgeline_github::Refs, StepError> {
     let right = "the scope `repo` (fine-grained: Contents read)";
-    upstreams.github.refs(name).await.map_err(|error| super::github_repository::failed(upstreams, error, right, "repo", of_read))
+    upstreams
+        .github
+        .refs(name)
+        .await
+        .map_err(|error| super::github_repository::failed(upstreams, error, right, "repo", of_read))
 }
 
-pub(super) async fn gitea_refs(upstreams: &Upstreams, name: &FullName) -> Result<forgeline_gitea::Refs, StepError> {
-    upstreams.gitea.refs(name).await.map_err(|error| unread(upstreams, error))
+pub(super) async fn gitea_refs(
+    upstreams: &Upstreams,
+    name: &FullName,
+) -> Result<forgeline_gitea::Refs, StepError> {
+    upstreams
+        .gitea
+        .refs(name)
+        .await
+        .map_err(|error| unread(upstreams, error))
 }
 
 fn unread(upstreams: &Upstreams, error: forgeline_upstream::Error) -> StepError {
     let credential = named(upstreams.gitea.rest_token().origin());
-    let need = Need { credential: &credential, right: "the scope `read:repository`", fix: "grant it to the token in GITEA_TOKEN" };
+    let need = Need {
+        credential: &credential,
+        right: "the scope `read:repository`",
+        fix: "grant it to the token in GITEA_TOKEN",
+    };
     of_read(error, &need)
 }
 
 impl BothSides {
-    pub(super) async fn look(upstreams: &Upstreams, gitea: &FullName, github: &FullName) -> Result<Self, StepError> {
-        let (gitea, github) = tokio::join!(gitea_refs(upstreams, gitea), github_refs(upstreams, github));
-        Ok(Self { gitea: gitea?, github: github? })
+    pub(super) async fn look(
+        upstreams: &Upstreams,
+        gitea: &FullName,
+        github: &FullName,
+    ) -> Result<Self, StepError> {
+        let (gitea, github) =
+            tokio::join!(gitea_refs(upstreams, gitea), github_refs(upstreams, github));
+        Ok(Self {
+            gitea: gitea?,
+            github: github?,
+        })
     }
 
     pub(super) fn are_equal(&self) -> bool {
@@ -40,7 +66,11 @@ impl BothSides {
 
     /// Refuses when a push would lose something on GitHub: a ref that Gitea does not have, or one that is not part of
     /// Gitea's history. The mirror is a force push that prunes.
-    pub(super) async fn check_nothing_is_lost(&self, upstreams: &Upstreams, gitea: &FullName) -> Result<(), StepError> {
+    pub(super) async fn check_nothing_is_lost(
+        &self,
+        upstreams: &Upstreams,
+        gitea: &FullName,
+    ) -> Result<(), StepError> {
         for (name, id) in &self.github {
             match self.gitea.get(name) {
                 Some(same) if same == id => {}
@@ -48,11 +78,17 @@ impl BothSides {
                     let branch = name.trim_start_matches("refs/heads/");
                     let known = upstreams.gitea.has_in_history(gitea, branch, id).await;
                     if !known.map_err(|error| unread(upstreams, error))? {
-                        return Err(diverged(&format!("{name} has commits that Gitea does not have")));
+                        return Err(diverged(&format!(
+                            "{name} has commits that Gitea does not have"
+                        )));
                     }
                 }
                 Some(_) => return Err(diverged(&format!("{name} differs"))),
-                None => return Err(diverged(&format!("{name} is not in Gitea and would be pruned"))),
+                None => {
+                    return Err(diverged(&format!(
+                        "{name} is not in Gitea and would be pruned"
+                    )));
+                }
             }
         }
         Ok(())
@@ -60,6 +96,9 @@ impl BothSides {
 }
 
 fn diverged(why: &str) -> StepError {
-    StepError::refused("mirror.diverged", format!("GitHub has what a mirror push would destroy: {why}"))
-        .remedy("bring those commits into Gitea, or remove them from GitHub, then call again")
+    StepError::refused(
+        "mirror.diverged",
+        format!("GitHub has what a mirror push would destroy: {why}"),
+    )
+    .remedy("bring those commits into Gitea, or remove them from GitHub, then call again")
 }

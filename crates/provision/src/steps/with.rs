@@ -13,16 +13,23 @@ pub(super) fn text<'a>(with: &'a Value, name: &str) -> &'a str {
 pub(super) fn repository(with: &Value) -> Result<FullName, StepError> {
     let (owner, name) = (text(with, "owner"), text(with, "name"));
     FullName::new(owner, name).ok_or_else(|| {
-        StepError::refused("input.invalid", format!("`{owner}/{name}` is no repository name"))
-            .remedy("give an owner (an input, or the default in the configuration) and a plain name")
+        StepError::refused(
+            "input.invalid",
+            format!("`{owner}/{name}` is no repository name"),
+        )
+        .remedy("give an owner (an input, or the default in the configuration) and a plain name")
     })
 }
 
 /// The `full_name` of another step's output.
 pub(super) fn full_name(output: &Value) -> Result<FullName, StepError> {
     let text = text(output, "full_name");
-    let parts = text.split_once('/').and_then(|(owner, name)| FullName::new(owner, name));
-    parts.ok_or_else(|| StepError::refused("input.invalid", format!("`{text}` is no repository name")))
+    let parts = text
+        .split_once('/')
+        .and_then(|(owner, name)| FullName::new(owner, name));
+    parts.ok_or_else(|| {
+        StepError::refused("input.invalid", format!("`{text}` is no repository name"))
+    })
 }
 
 /// Whether another step's artifact was made by this run.
@@ -45,7 +52,11 @@ pub(super) fn kept(what: &str, why: &str, command: String) -> StepError {
 /// The result of two writes that went side by side; the one that may have acted wins.
 pub(super) fn both(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Error> {
     match (first, second) {
-        (Err(first), Err(second)) => Err(if second.reach == Reach::Unknown { second } else { first }),
+        (Err(first), Err(second)) => Err(if second.reach == Reach::Unknown {
+            second
+        } else {
+            first
+        }),
         (first, second) => first.and(second),
     }
 }

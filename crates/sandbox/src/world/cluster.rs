@@ -45,19 +45,29 @@ impl Cluster {
         object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);
         object["status"] = json!({"phase": "Active"});
         self.namespaces.insert(name.to_owned(), object.clone());
-        for (resource, kind, item) in [("configmaps", "ConfigMap", "kube-root-ca.crt"), ("serviceaccounts", "ServiceAccount", "default")] {
+        for (resource, kind, item) in [
+            ("configmaps", "ConfigMap", "kube-root-ca.crt"),
+            ("serviceaccounts", "ServiceAccount", "default"),
+        ] {
             let made = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": item, "namespace": name}});
             self.put(name, resource, item, made);
         }
         object
     }
 
-    pub(crate) fn put(&mut self, namespace: &str, resource: &str, name: &str, mut object: Value) -> Value {
+    pub(crate) fn put(
+        &mut self,
+        namespace: &str,
+        resource: &str,
+        name: &str,
+        mut object: Value,
+    ) -> Value {
         let key = (namespace.to_owned(), resource.to_owned(), name.to_owned());
         match self.objects.get(&key).cloned() {
             Some(old) => {
                 object["metadata"]["uid"] = old["metadata"]["uid"].clone();
-                object["metadata"]["creationTimestamp"] = old["metadata"]["creationTimestamp"].clone();
+                object["metadata"]["creationTimestamp"] =
+                    old["metadata"]["creationTimestamp"].clone();
                 object["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
                 if object != old {
                     self.touch(&mut object);
@@ -93,12 +103,17 @@ impl Cluster {
 
     fn sweep(&mut self) {
         let now = Timestamp::now();
-        let gone: Vec<String> =
-            self.going.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(name, _)| name.clone()).collect();
+        let gone: Vec<String> = self
+            .going
+            .iter()
+            .filter(|(_, at)| at.is_some_and(|at| at <= now))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in gone {
             self.going.remove(&name);
             self.namespaces.remove(&name);
-            self.objects.retain(|(namespace, _, _), _| *namespace != name);
+            self.objects
+                .retain(|(namespace, _, _), _| *namespace != name);
         }
     }
 }

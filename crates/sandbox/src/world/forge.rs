@@ -62,21 +62,37 @@ impl Repository {
     }
 
     pub(crate) fn next_issue(&self) -> u64 {
-        self.issues.iter().map(|issue| issue.number).max().unwrap_or(0) + 1
+        self.issues
+            .iter()
+            .map(|issue| issue.number)
+            .max()
+            .unwrap_or(0)
+            + 1
     }
 }
 
 impl Forge {
     pub(crate) fn find(&self, owner: &str, name: &str) -> Option<&Repository> {
-        self.repositories.values().find(|repository| repository.is(owner, name))
+        self.repositories
+            .values()
+            .find(|repository| repository.is(owner, name))
     }
 
     pub(crate) fn find_mut(&mut self, owner: &str, name: &str) -> Option<&mut Repository> {
-        self.repositories.values_mut().find(|repository| repository.is(owner, name))
+        self.repositories
+            .values_mut()
+            .find(|repository| repository.is(owner, name))
     }
 
     /// Adds a repository unless the name is taken.
-    pub(crate) fn add(&mut self, owner: &str, name: &str, description: &str, private: bool, creator: &str) -> Option<u64> {
+    pub(crate) fn add(
+        &mut self,
+        owner: &str,
+        name: &str,
+        description: &str,
+        private: bool,
+        creator: &str,
+    ) -> Option<u64> {
         if self.find(owner, name).is_some() {
             return None;
         }
@@ -102,7 +118,9 @@ impl Forge {
 
     /// Where a former name leads.
     pub(crate) fn moved_to(&self, owner: &str, name: &str) -> Option<u64> {
-        self.moved.get(&format!("{owner}/{name}").to_lowercase()).copied()
+        self.moved
+            .get(&format!("{owner}/{name}").to_lowercase())
+            .copied()
     }
 
     pub(crate) fn rename(&mut self, id: u64, name: &str) {

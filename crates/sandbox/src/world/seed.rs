@@ -28,17 +28,42 @@ pub(crate) enum Seed {
         files: BTreeMap<String, String>,
     },
     /// A commit pushed to a branch.
-    Push { forge: String, owner: String, name: String, branch: String, files: BTreeMap<String, String> },
+    Push {
+        forge: String,
+        owner: String,
+        name: String,
+        branch: String,
+        files: BTreeMap<String, String>,
+    },
     /// An issue.
-    Issue { owner: String, name: String, title: String, #[serde(default)] body: String },
+    Issue {
+        owner: String,
+        name: String,
+        title: String,
+        #[serde(default)]
+        body: String,
+    },
     /// A repository is renamed; its old name redirects.
-    Rename { forge: String, owner: String, name: String, to: String },
+    Rename {
+        forge: String,
+        owner: String,
+        name: String,
+        to: String,
+    },
     /// A repository is archived.
-    Archive { forge: String, owner: String, name: String },
+    Archive {
+        forge: String,
+        owner: String,
+        name: String,
+    },
     /// A namespace of somebody else's.
     Namespace { name: String },
     /// An object in a namespace.
-    Object { namespace: String, resource: String, name: String },
+    Object {
+        namespace: String,
+        resource: String,
+        name: String,
+    },
     /// From now on no namespace deletion ends.
     NamespaceDeletionsHang,
 }
@@ -52,11 +77,22 @@ impl World {
     pub(crate) async fn seed(&self, seed: Value) -> Result<Value, String> {
         let seed: Seed = serde_json::from_value(seed).map_err(|error| error.to_string())?;
         match seed {
-            Seed::Repository { forge, owner, name, user, description, private, topics, files } => {
+            Seed::Repository {
+                forge,
+                owner,
+                name,
+                user,
+                description,
+                private,
+                topics,
+                files,
+            } => {
                 let id = {
                     let mut state = self.state();
                     let repositories = state.forge(&forge)?;
-                    let id = repositories.add(&owner, &name, &description, private, &user).ok_or("the name is taken")?;
+                    let id = repositories
+                        .add(&owner, &name, &description, private, &user)
+                        .ok_or("the name is taken")?;
                     if let Some(made) = repositories.repositories.get_mut(&id) {
                         made.topics = topics;
                     }
@@ -69,38 +105,90 @@ impl World {
                 }
                 Ok(json!({"id": id}))
             }
-            Seed::Push { forge, owner, name, branch, files } => {
-                let id = self.state().forge(&forge)?.find(&owner, &name).ok_or("no such repository")?.id;
-                crate::git::commit(&self.git_dir(&forge, id), &branch, "someone", "a push by somebody", &files).await?;
+            Seed::Push {
+                forge,
+                owner,
+                name,
+                branch,
+                files,
+            } => {
+                let id = self
+                    .state()
+                    .forge(&forge)?
+                    .find(&owner, &name)
+                    .ok_or("no such repository")?
+                    .id;
+                crate::git::commit(
+                    &self.git_dir(&forge, id),
+                    &branch,
+                    "someone",
+                    "a push by somebody",
+                    &files,
+                )
+                .await?;
                 Ok(json!({"id": id}))
             }
-            Seed::Issue { owner, name, title, body } => {
+            Seed::Issue {
+                owner,
+                name,
+                title,
+                body,
+            } => {
                 let mut state = self.state();
-                let repository = state.gitea.find_mut(&owner, &name).ok_or("no such repository")?;
+                let repository = state
+                    .gitea
+                    .find_mut(&owner, &name)
+                    .ok_or("no such repository")?;
                 let number = repository.next_issue();
-                let issue = Issue { number, title, body, state: "open".into(), user: someone(), created_at: super::now() };
+                let issue = Issue {
+                    number,
+                    title,
+                    body,
+                    state: "open".into(),
+                    user: someone(),
+                    created_at: super::now(),
+                };
                 repository.issues.push(issue);
                 Ok(json!({"number": number}))
             }
-            Seed::Rename { forge, owner, name, to } => {
+            Seed::Rename {
+                forge,
+                owner,
+                name,
+                to,
+            } => {
                 let mut state = self.state();
                 let repositories = state.forge(&forge)?;
-                let id = repositories.find(&owner, &name).ok_or("no such repository")?.id;
+                let id = repositories
+                    .find(&owner, &name)
+                    .ok_or("no such repository")?
+                    .id;
                 repositories.rename(id, &to);
                 Ok(json!({"id": id}))
             }
             Seed::Archive { forge, owner, name } => {
                 let mut state = self.state();
-                state.forge(&forge)?.find_mut(&owner, &name).ok_or("no such repository")?.archived = true;
+                state
+                    .forge(&forge)?
+                    .find_mut(&owner, &name)
+                    .ok_or("no such repository")?
+                    .archived = true;
                 Ok(json!({}))
             }
             Seed::Namespace { name } => {
                 let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {}}});
                 Ok(self.state().cluster.add_namespace(&name, object))
             }
-            Seed::Object { namespace, resource, name } => {
+            Seed::Object {
+                namespace,
+                resource,
+                name,
+            } => {
                 let object = json!({"metadata": {"name": name, "namespace": namespace}});
-                Ok(self.state().cluster.put(&namespace, &resource, &name, object))
+                Ok(self
+                    .state()
+                    .cluster
+                    .put(&namespace, &resource, &name, object))
             }
             Seed::NamespaceDeletionsHang => {
                 self.state().cluster.deletion_hangs = true;

@@ -20,8 +20,14 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) const ALL: [Role; 6] =
-        [Role::GiteaMcp, Role::Gitea, Role::Github, Role::GithubMirror, Role::Kubernetes, Role::Someone];
+    pub(crate) const ALL: [Role; 6] = [
+        Role::GiteaMcp,
+        Role::Gitea,
+        Role::Github,
+        Role::GithubMirror,
+        Role::Kubernetes,
+        Role::Someone,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -35,7 +41,12 @@ impl Role {
     }
 
     fn scopes(self) -> &'static [&'static str] {
-        const GITEA: &[&str] = &["write:repository", "write:issue", "write:user", "write:organization"];
+        const GITEA: &[&str] = &[
+            "write:repository",
+            "write:issue",
+            "write:user",
+            "write:organization",
+        ];
         match self {
             Role::GiteaMcp | Role::Gitea => GITEA,
             Role::Github => &["repo", "delete_repo", "workflow"],
@@ -50,9 +61,15 @@ impl Role {
                 "patch resourcequotas",
                 "patch networkpolicies",
             ],
-            Role::Someone => {
-                &["write:repository", "write:issue", "write:user", "write:organization", "repo", "delete_repo", "workflow"]
-            }
+            Role::Someone => &[
+                "write:repository",
+                "write:issue",
+                "write:user",
+                "write:organization",
+                "repo",
+                "delete_repo",
+                "workflow",
+            ],
         }
     }
 }
@@ -69,12 +86,24 @@ pub(crate) struct Credential {
 
 impl Credential {
     pub(crate) fn new(role: Role, value: String, user: &str) -> Self {
-        let scopes = role.scopes().iter().map(|scope| (*scope).to_owned()).collect();
-        Self { role, value, user: user.to_owned(), scopes, valid: true }
+        let scopes = role
+            .scopes()
+            .iter()
+            .map(|scope| (*scope).to_owned())
+            .collect();
+        Self {
+            role,
+            value,
+            user: user.to_owned(),
+            scopes,
+            valid: true,
+        }
     }
 
     pub(crate) fn has(&self, scope: &str) -> bool {
-        let write = scope.strip_prefix("read:").map(|rest| format!("write:{rest}"));
+        let write = scope
+            .strip_prefix("read:")
+            .map(|rest| format!("write:{rest}"));
         self.scopes.contains(scope) || write.is_some_and(|write| self.scopes.contains(&write))
     }
 }
@@ -82,7 +111,10 @@ impl Credential {
 impl State {
     /// The valid token of this value among these roles.
     pub(crate) fn credential(&self, value: &str, roles: &[Role]) -> Option<Credential> {
-        let found = self.tokens.iter().find(|token| token.value == value && roles.contains(&token.role));
+        let found = self
+            .tokens
+            .iter()
+            .find(|token| token.value == value && roles.contains(&token.role));
         found.filter(|token| token.valid).cloned()
     }
 }

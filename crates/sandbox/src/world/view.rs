@@ -9,8 +9,18 @@ impl World {
         let (gitea, github, namespaces, objects) = {
             let mut state = self.state();
             let namespaces = state.cluster.namespaces();
-            let objects: Vec<Value> = state.cluster.objects.iter().map(|((_, resource, _), object)| json!({"resource": resource, "object": object})).collect();
-            (self.forge_list(&state.gitea), self.forge_list(&state.github), namespaces, objects)
+            let objects: Vec<Value> = state
+                .cluster
+                .objects
+                .iter()
+                .map(|((_, resource, _), object)| json!({"resource": resource, "object": object}))
+                .collect();
+            (
+                self.forge_list(&state.gitea),
+                self.forge_list(&state.github),
+                namespaces,
+                objects,
+            )
         };
         json!({
             "gitea": gitea.into_iter().map(|repository| self.repository_view("gitea", &repository)).collect::<Vec<_>>(),

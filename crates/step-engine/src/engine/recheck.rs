@@ -23,7 +23,15 @@ impl Engine {
     /// Makes the re-checks that are due, so that a new call does not have to wait for what is over.
     pub(super) async fn discharge_due(&self) -> Result<(), EngineError> {
         let now = Timestamp::now();
-        for row in self.inner.journal.runs(&RunQuery { owing: true, ..RunQuery::default() }).await? {
+        for row in self
+            .inner
+            .journal
+            .runs(&RunQuery {
+                owing: true,
+                ..RunQuery::default()
+            })
+            .await?
+        {
             if row.recheck_due.is_some_and(|due| due <= now) && row.state.is_terminal() {
                 self.recheck(&row.run_id).await?;
             }
@@ -66,12 +74,22 @@ impl Engine {
         }
         let history = self.inner.journal.history(run).await?;
         let progress = Progress::of(&row.workflow, history.iter().map(|entry| &entry.record));
-        let mut marked: Vec<(&String, &StepProgress)> = progress.steps.iter().filter(|(_, step)| step.ambiguous).collect();
+        let mut marked: Vec<(&String, &StepProgress)> = progress
+            .steps
+            .iter()
+            .filter(|(_, step)| step.ambiguous)
+            .collect();
         marked.sort_by_key(|(_, step)| std::cmp::Reverse(step.intent));
         let mut records = Vec::new();
         for (id, state) in marked {
-            if let Err(error) = self.recheck_step(&row, &history, &progress, id, state).await {
-                records.push(Record::RecheckFailed { step: id.clone(), error });
+            if let Err(error) = self
+                .recheck_step(&row, &history, &progress, id, state)
+                .await
+            {
+                records.push(Record::RecheckFailed {
+                    step: id.clone(),
+                    error,
+                });
             }
         }
         let discharged = records.is_empty();
@@ -90,10 +108,21 @@ impl Engine {
         id: &str,
         state: &StepProgress,
     ) -> Result<(), StepError> {
-        let Some(spec) = row.workflow.step(id) else { return Ok(()) };
-        let Some(step) = self.inner.registry.step(&spec.kind) else { return Ok(()) };
+        let Some(spec) = row.workflow.step(id) else {
+            return Ok(());
+        };
+        let Some(step) = self.inner.registry.step(&spec.kind) else {
+            return Ok(());
+        };
         let outputs = progress.outputs();
-        let with = resolve(&spec.with, &Scope { inputs: &row.inputs, settings: &row.settings, steps: Some(&outputs) });
+        let with = resolve(
+            &spec.with,
+            &Scope {
+                inputs: &row.inputs,
+                settings: &row.settings,
+                steps: Some(&outputs),
+            },
+        );
         let intent = state.intent.and_then(|position| history.get(position));
         let cx = StepCx {
             run_id: row.run_id.clone(),
@@ -115,9 +144,18 @@ impl Engine {
             _ => state.output.as_ref(),
         };
         let keeps = recorded.is_some() || row.state != crate::state::RunState::Compensated;
-        let look = step.recheck(&cx, &with, recorded.or(keeps.then_some(&serde_json::Value::Null)));
+        let look = step.recheck(
+            &cx,
+            &with,
+            recorded.or(keeps.then_some(&serde_json::Value::Null)),
+        );
         tokio::time::timeout(Duration::from_millis(spec.timeout_ms), look)
             .await
-            .unwrap_or_else(|_| Err(StepError::unknown("step.timed_out", format!("the re-check of step `{id}` got no answer"))))
+            .unwrap_or_else(|_| {
+                Err(StepError::unknown(
+                    "step.timed_out",
+                    format!("the re-check of step `{id}` got no answer"),
+                ))
+            })
     }
 }

@@ -55,8 +55,16 @@ impl Snapshot {
         }
         let progress = Progress::of(&run.workflow, history.iter().map(|entry| &entry.record));
         let outputs = progress.outputs();
-        let scope = Scope { inputs: &run.inputs, settings: &run.settings, steps: Some(&outputs) };
-        let resolved = run.workflow.outputs.iter().map(|(name, value)| (name.clone(), resolve(value, &scope)));
+        let scope = Scope {
+            inputs: &run.inputs,
+            settings: &run.settings,
+            steps: Some(&outputs),
+        };
+        let resolved = run
+            .workflow
+            .outputs
+            .iter()
+            .map(|(name, value)| (name.clone(), resolve(value, &scope)));
         let resolved: Value = Value::Object(resolved.collect());
         let steps = run.workflow.steps.iter().filter_map(|spec| {
             let step = progress.steps.get(&spec.id)?;
@@ -64,13 +72,20 @@ impl Snapshot {
             Some(StepSnapshot {
                 id: spec.id.clone(),
                 kind: spec.kind.clone(),
-                state: if skipped { StepState::Skipped } else { step.state },
+                state: if skipped {
+                    StepState::Skipped
+                } else {
+                    step.state
+                },
                 attempts: step.attempts,
                 duration_ms: step.duration_ms,
                 origin: step.origin,
                 output: step.output.clone(),
                 error: step.error.clone(),
-                intent_at: step.intent.and_then(|position| history.get(position)).map(|entry| entry.at),
+                intent_at: step
+                    .intent
+                    .and_then(|position| history.get(position))
+                    .map(|entry| entry.at),
             })
         });
         Self {

@@ -51,7 +51,12 @@ pub(crate) struct EmbeddedHost {
 }
 
 impl EmbeddedHost {
-    pub(crate) fn new(run: RunRow, around: Surroundings, earlier: Vec<Earlier>, history: Vec<Entry>) -> Self {
+    pub(crate) fn new(
+        run: RunRow,
+        around: Surroundings,
+        earlier: Vec<Earlier>,
+        history: Vec<Entry>,
+    ) -> Self {
         Self {
             run,
             around,
@@ -64,7 +69,10 @@ impl EmbeddedHost {
     }
 
     fn progress(&self) -> Progress {
-        Progress::of(&self.run.workflow, self.history.iter().map(|entry| &entry.record))
+        Progress::of(
+            &self.run.workflow,
+            self.history.iter().map(|entry| &entry.record),
+        )
     }
 
     /// Writes what is pending and `more` in one commit, and tells the watchers.
@@ -75,7 +83,11 @@ impl EmbeddedHost {
         if records.is_empty() {
             return Ok(());
         }
-        let entries = self.around.journal.append(&self.run.run_id, records).await?;
+        let entries = self
+            .around
+            .journal
+            .append(&self.run.run_id, records)
+            .await?;
         self.history.truncate(self.history.len() - provisional);
         for entry in entries {
             self.tell(&entry);
@@ -97,7 +109,11 @@ impl EmbeddedHost {
 
     fn hold(&mut self, record: Record) {
         self.pending.push(record.clone());
-        self.history.push(Entry { seq: 0, at: Timestamp::now(), record });
+        self.history.push(Entry {
+            seq: 0,
+            at: Timestamp::now(),
+            record,
+        });
     }
 
     fn launch(&mut self, op: &Op, progress: &Progress) {
@@ -115,11 +131,17 @@ impl EmbeddedHost {
     }
 
     fn launch_step(&mut self, id: &str, verb: Verb, look: bool, progress: &Progress) {
-        let Some(spec) = self.run.workflow.step(id).cloned() else { return };
+        let Some(spec) = self.run.workflow.step(id).cloned() else {
+            return;
+        };
         let Some(step) = self.around.registry.step(&spec.kind) else {
-            let error = StepError::refused("workflow.unknown_kind", format!("this program has no step kind `{}`", spec.kind))
-                .remedy("resume with the version of the program that started the run");
-            self.tasks.spawn(async move { vec![failed(&spec.id, verb, error, 0, Instant::now())] });
+            let error = StepError::refused(
+                "workflow.unknown_kind",
+                format!("this program has no step kind `{}`", spec.kind),
+            )
+            .remedy("resume with the version of the program that started the run");
+            self.tasks
+                .spawn(async move { vec![failed(&spec.id, verb, error, 0, Instant::now())] });
             return;
         };
         let aside = Aside::default();
@@ -135,14 +157,22 @@ impl EmbeddedHost {
                 Verb::Apply => apply(&*step, &cx, &with, &spec, open, began).await,
                 Verb::Undo => undo(&*step, &cx, &with, output.as_ref(), &spec, open, began).await,
             };
-            let mut records = std::mem::take(&mut *aside.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+            let mut records = std::mem::take(
+                &mut *aside
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner),
+            );
             records.push(end);
             records
         });
     }
 
     fn context(&self, spec: &StepSpec, verb: Verb, progress: &Progress, aside: Aside) -> StepCx {
-        let intent_at = self.history.iter().find(|entry| is_intent(&entry.record, &spec.id)).map_or_else(Timestamp::now, |entry| entry.at);
+        let intent_at = self
+            .history
+            .iter()
+            .find(|entry| is_intent(&entry.record, &spec.id))
+            .map_or_else(Timestamp::now, |entry| entry.at);
         StepCx {
             run_id: self.run.run_id.clone(),
             subject: self.run.subject.clone(),
@@ -151,7 +181,11 @@ impl EmbeddedHost {
             intent_at,
             adopt: self.run.options.adopt,
             earlier: Arc::clone(&self.earlier),
-            facts: progress.steps.get(&spec.id).map(|step| step.facts.clone()).unwrap_or_default(),
+            facts: progress
+                .steps
+                .get(&spec.id)
+                .map(|step| step.facts.clone())
+                .unwrap_or_default(),
             run_facts: progress.facts(),
             cancelled: match verb {
                 Verb::Apply => self.cancelled.clone(),
@@ -163,15 +197,26 @@ impl EmbeddedHost {
     }
 
     fn with(&self, spec: &StepSpec, outputs: &BTreeMap<String, Value>) -> Value {
-        resolve(&spec.with, &Scope { inputs: &self.run.inputs, settings: &self.run.settings, steps: Some(outputs) })
+        resolve(
+            &spec.with,
+            &Scope {
+                inputs: &self.run.inputs,
+                settings: &self.run.settings,
+                steps: Some(outputs),
+            },
+        )
     }
 
     /// What is left of the longest settle time since the last ambiguous mutation of these steps.
     fn settle_time(&self, steps: &[String]) -> Duration {
         let now = Timestamp::now();
         let left = |id: &String| {
-            let settle = step_of(&self.around.registry, &self.run, id)?.timing().settle;
-            let since = now.duration_since(last_mark(&self.history, id)?).unsigned_abs();
+            let settle = step_of(&self.around.registry, &self.run, id)?
+                .timing()
+                .settle;
+            let since = now
+                .duration_since(last_mark(&self.history, id)?)
+                .unsigned_abs();
             Some(settle.saturating_sub(since))
         };
         steps.iter().filter_map(left).max().unwrap_or_default()
@@ -201,7 +246,14 @@ impl EmbeddedHost {
                 Record::Fact { .. } | Record::Ambiguous { .. } => {
                     // Before the pending tail, so that the tail stays the tail.
                     let at = self.history.len() - self.pending.len();
-                    self.history.insert(at, Entry { seq: 0, at: Timestamp::now(), record });
+                    self.history.insert(
+                        at,
+                        Entry {
+                            seq: 0,
+                            at: Timestamp::now(),
+                            record,
+                        },
+                    );
                 }
                 end => self.hold(end),
             }
@@ -220,8 +272,14 @@ impl Host for EmbeddedHost {
             return Err(self.drain().await);
         }
         let intents = ops.iter().map(|op| match op {
-            Op::Apply { step, .. } => Record::Started { step: step.clone(), verb: Verb::Apply },
-            Op::Undo { step } => Record::Started { step: step.clone(), verb: Verb::Undo },
+            Op::Apply { step, .. } => Record::Started {
+                step: step.clone(),
+                verb: Verb::Apply,
+            },
+            Op::Undo { step } => Record::Started {
+                step: step.clone(),
+                verb: Verb::Undo,
+            },
             Op::Settle { .. } => Record::Settling,
         });
         self.commit(intents.collect()).await?;
@@ -252,9 +310,18 @@ impl Host for EmbeddedHost {
     }
 
     async fn end(&mut self, state: RunState, cause: Option<Cause>) -> Result<(), HostError> {
-        let recheck_due = recheck_due(&self.around.registry, &self.run, &self.history).filter(|_| state.is_terminal());
+        let recheck_due = recheck_due(&self.around.registry, &self.run, &self.history)
+            .filter(|_| state.is_terminal());
         let already = self.progress().ended == Some(state);
-        let ended = if already { Vec::new() } else { vec![Record::Ended { state, cause, recheck_due }] };
+        let ended = if already {
+            Vec::new()
+        } else {
+            vec![Record::Ended {
+                state,
+                cause,
+                recheck_due,
+            }]
+        };
         self.commit(ended).await?;
         Ok(())
     }
@@ -264,14 +331,25 @@ async fn asked(cancel: &mut watch::Receiver<Option<String>>, done: bool) -> Stri
     if done {
         return std::future::pending().await;
     }
-    let by = cancel.wait_for(Option::is_some).await.ok().and_then(|by| by.clone());
+    let by = cancel
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|by| by.clone());
     match by {
         Some(by) => by,
         None => std::future::pending().await,
     }
 }
 
-async fn apply(step: &dyn Step, cx: &StepCx, with: &Value, spec: &StepSpec, look: bool, began: Instant) -> Record {
+async fn apply(
+    step: &dyn Step,
+    cx: &StepCx,
+    with: &Value,
+    spec: &StepSpec,
+    look: bool,
+    began: Instant,
+) -> Record {
     let ended = run_op::apply(step, cx, with, limits(spec), look).await;
     match ended.result {
         Ok((origin, output)) => Record::Done {
@@ -286,7 +364,15 @@ async fn apply(step: &dyn Step, cx: &StepCx, with: &Value, spec: &StepSpec, look
     }
 }
 
-async fn undo(step: &dyn Step, cx: &StepCx, with: &Value, output: Option<&Value>, spec: &StepSpec, open: bool, began: Instant) -> Record {
+async fn undo(
+    step: &dyn Step,
+    cx: &StepCx,
+    with: &Value,
+    output: Option<&Value>,
+    spec: &StepSpec,
+    open: bool,
+    began: Instant,
+) -> Record {
     let ended = run_op::undo(step, cx, with, output, limits(spec), open).await;
     match ended.result {
         Ok(()) => Record::Done {
@@ -302,11 +388,20 @@ async fn undo(step: &dyn Step, cx: &StepCx, with: &Value, output: Option<&Value>
 }
 
 fn failed(step: &str, verb: Verb, error: StepError, attempts: u32, began: Instant) -> Record {
-    Record::Failed { step: step.to_owned(), verb, error, attempts, duration_ms: milliseconds(began) }
+    Record::Failed {
+        step: step.to_owned(),
+        verb,
+        error,
+        attempts,
+        duration_ms: milliseconds(began),
+    }
 }
 
 fn limits(spec: &StepSpec) -> Limits {
-    Limits { retry: spec.retry, timeout: Duration::from_millis(spec.timeout_ms) }
+    Limits {
+        retry: spec.retry,
+        timeout: Duration::from_millis(spec.timeout_ms),
+    }
 }
 
 fn milliseconds(began: Instant) -> u64 {
@@ -332,7 +427,11 @@ fn last_mark(history: &[Entry], id: &str) -> Option<Timestamp> {
 }
 
 /// When the re-check of a run is due that has ambiguous mutations; `None` when it has none.
-pub(crate) fn recheck_due(registry: &Registry, run: &RunRow, history: &[Entry]) -> Option<Timestamp> {
+pub(crate) fn recheck_due(
+    registry: &Registry,
+    run: &RunRow,
+    history: &[Entry],
+) -> Option<Timestamp> {
     let progress = Progress::of(&run.workflow, history.iter().map(|entry| &entry.record));
     let due = |id: &str| {
         let recheck = step_of(registry, run, id)?.timing().recheck;

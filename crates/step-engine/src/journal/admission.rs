@@ -53,17 +53,27 @@ pub enum Admission {
 }
 
 /// Decides. `newest` is the newest run for the same subject; `holders` are all runs that hold resources.
-pub(crate) fn admit<'a>(new: &RunRow, newest: Option<&RunRow>, holders: impl Iterator<Item = &'a RunRow>) -> Admission {
+pub(crate) fn admit<'a>(
+    new: &RunRow,
+    newest: Option<&RunRow>,
+    holders: impl Iterator<Item = &'a RunRow>,
+) -> Admission {
     if let Some(newest) = newest
         && let Some(answer) = after(newest, new)
     {
         return answer;
     }
     for holder in holders {
-        let shared = holder.resources.iter().find(|resource| new.resources.contains(resource));
+        let shared = holder
+            .resources
+            .iter()
+            .find(|resource| new.resources.contains(resource));
         if let Some(resource) = shared.filter(|_| holder.holds_resources()) {
             return match holder.recheck_due.filter(|_| holder.state.is_terminal()) {
-                Some(due) => Admission::Settling { run_id: holder.run_id.clone(), due },
+                Some(due) => Admission::Settling {
+                    run_id: holder.run_id.clone(),
+                    due,
+                },
                 None => Admission::Locked {
                     resource: resource.clone(),
                     run_id: holder.run_id.clone(),
@@ -82,24 +92,37 @@ fn after(newest: &RunRow, new: &RunRow) -> Option<Admission> {
     }
     let same_workflow = newest.workflow.name == new.workflow.name;
     if newest.state.is_live() && !same_workflow {
-        return Some(Admission::Busy { run_id, workflow: newest.workflow.name.clone() });
+        return Some(Admission::Busy {
+            run_id,
+            workflow: newest.workflow.name.clone(),
+        });
     }
     let differing = differing(newest, new);
     match newest.state {
-        RunState::Running | RunState::Interrupted | RunState::Compensating if differing.is_empty() => {
+        RunState::Running | RunState::Interrupted | RunState::Compensating
+            if differing.is_empty() =>
+        {
             Some(Admission::Joined(Box::new(newest.clone())))
         }
-        RunState::Succeeded if differing.is_empty() && same_workflow && newest.recheck_due.is_some() => {
+        RunState::Succeeded
+            if differing.is_empty() && same_workflow && newest.recheck_due.is_some() =>
+        {
             Some(Admission::Answered(Box::new(newest.clone())))
         }
-        RunState::Running | RunState::Interrupted | RunState::Compensating => Some(Admission::Conflict { run_id, differing }),
-        RunState::Succeeded if same_workflow && !differing.is_empty() => Some(Admission::Conflict { run_id, differing }),
+        RunState::Running | RunState::Interrupted | RunState::Compensating => {
+            Some(Admission::Conflict { run_id, differing })
+        }
+        RunState::Succeeded if same_workflow && !differing.is_empty() => {
+            Some(Admission::Conflict { run_id, differing })
+        }
         RunState::Succeeded
         | RunState::Compensated
         | RunState::Failed
         | RunState::Abandoned
         | RunState::Planned
-        | RunState::Stuck => newest.recheck_due.map(|due| Admission::Settling { run_id, due }),
+        | RunState::Stuck => newest
+            .recheck_due
+            .map(|due| Admission::Settling { run_id, due }),
     }
 }
 
@@ -107,8 +130,14 @@ fn differing(a: &RunRow, b: &RunRow) -> Vec<String> {
     let empty = serde_json::Map::new();
     let a = a.inputs.as_object().unwrap_or(&empty);
     let b = b.inputs.as_object().unwrap_or(&empty);
-    let mut names: Vec<String> = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))).cloned().collect();
-    names.retain(|name| a.get(name).filter(|v| !v.is_null()) != b.get(name).filter(|v| !v.is_null()));
+    let mut names: Vec<String> = a
+        .keys()
+        .chain(b.keys().filter(|name| !a.contains_key(*name)))
+        .cloned()
+        .collect();
+    names.retain(|name| {
+        a.get(name).filter(|v| !v.is_null()) != b.get(name).filter(|v| !v.is_null())
+    });
     names
 }
 
@@ -151,11 +180,16 @@ mod tests {
     fn the_same_inputs_join_a_live_run_and_other_inputs_conflict() {
         let live = row("shop", RunState::Running);
         let same = row("shop", RunState::Running);
-        assert!(matches!(admit(&same, Some(&live), [].iter()), Admission::Joined(_)));
+        assert!(matches!(
+            admit(&same, Some(&live), [].iter()),
+            Admission::Joined(_)
+        ));
         let mut other = same;
         other.inputs = json!({"name": "shop", "visibility": "public"});
         let answer = admit(&other, Some(&live), [].iter());
-        assert!(matches!(answer, Admission::Conflict { differing, .. } if differing == ["visibility"]));
+        assert!(
+            matches!(answer, Admission::Conflict { differing, .. } if differing == ["visibility"])
+        );
     }
 
     #[test]
@@ -163,17 +197,29 @@ mod tests {
         let mut holder = row("a", RunState::Stuck);
         let mut new = row("b", RunState::Running);
         new.resources = holder.resources.clone();
-        assert!(matches!(admit(&new, None, [&holder].into_iter()), Admission::Locked { .. }));
+        assert!(matches!(
+            admit(&new, None, [&holder].into_iter()),
+            Admission::Locked { .. }
+        ));
         holder.state = RunState::Compensated;
-        assert!(matches!(admit(&new, None, [&holder].into_iter()), Admission::Fresh(_)));
+        assert!(matches!(
+            admit(&new, None, [&holder].into_iter()),
+            Admission::Fresh(_)
+        ));
         holder.recheck_due = Some(Timestamp::UNIX_EPOCH);
-        assert!(matches!(admit(&new, None, [&holder].into_iter()), Admission::Settling { .. }));
+        assert!(matches!(
+            admit(&new, None, [&holder].into_iter()),
+            Admission::Settling { .. }
+        ));
     }
 
     #[test]
     fn a_stuck_run_wants_its_operator_first() {
         let stuck = row("shop", RunState::Stuck);
-        assert!(matches!(admit(&row("shop", RunState::Running), Some(&stuck), [].iter()), Admission::Stuck { .. }));
+        assert!(matches!(
+            admit(&row("shop", RunState::Running), Some(&stuck), [].iter()),
+            Admission::Stuck { .. }
+        ));
     }
 
     #[test]
@@ -181,6 +227,9 @@ mod tests {
         let done = row("shop", RunState::Compensated);
         let mut new = row("shop", RunState::Running);
         new.inputs = json!({"name": "shop", "visibility": "public"});
-        assert!(matches!(admit(&new, Some(&done), [].iter()), Admission::Fresh(_)));
+        assert!(matches!(
+            admit(&new, Some(&done), [].iter()),
+            Admission::Fresh(_)
+        ));
     }
 }

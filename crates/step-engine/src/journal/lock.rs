@@ -23,7 +23,11 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` (process {}, since {:.0})", self.what, self.pid, self.since)
+        write!(
+            f,
+            "`{}` (process {}, since {:.0})",
+            self.what, self.pid, self.since
+        )
     }
 }
 
@@ -37,7 +41,10 @@ const NAME: &str = "journal.lock";
 
 impl DirLock {
     pub(crate) fn take(dir: &Path, what: &str) -> Result<Self, JournalError> {
-        let unwritable = |why: std::io::Error| JournalError::Unwritable { path: dir.to_owned(), why: why.to_string() };
+        let unwritable = |why: std::io::Error| JournalError::Unwritable {
+            path: dir.to_owned(),
+            why: why.to_string(),
+        };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -48,13 +55,23 @@ impl DirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(JournalError::Held { path: dir.to_owned(), holder: read_holder(&mut file) });
+                return Err(JournalError::Held {
+                    path: dir.to_owned(),
+                    holder: read_holder(&mut file),
+                });
             }
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
-        let holder = Holder { pid: std::process::id(), what: what.to_owned(), since: Timestamp::now() };
+        let holder = Holder {
+            pid: std::process::id(),
+            what: what.to_owned(),
+            since: Timestamp::now(),
+        };
         let note = serde_json::to_vec(&holder).unwrap_or_default();
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&note)).map_err(unwritable)?;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(&note))
+            .map_err(unwritable)?;
         Ok(Self { _file: file })
     }
 
@@ -73,5 +90,9 @@ fn read_holder(file: &mut File) -> Holder {
     let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
     read.ok()
         .and_then(|_| serde_json::from_str(&text).ok())
-        .unwrap_or(Holder { pid: 0, what: "another process".into(), since: Timestamp::UNIX_EPOCH })
+        .unwrap_or(Holder {
+            pid: 0,
+            what: "another process".into(),
+            since: Timestamp::UNIX_EPOCH,
+        })
 }

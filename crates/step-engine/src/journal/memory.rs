@@ -33,14 +33,24 @@ impl MemoryJournal {
 
     /// An empty journal that stops where the plan says.
     pub fn with_crash(crash: CrashPlan) -> Self {
-        Self { world: Mutex::default(), crash }
+        Self {
+            world: Mutex::default(),
+            crash,
+        }
     }
 
     /// What a restarted process finds: the same records, no crash to order.
     pub fn reopened(&self) -> Self {
         let world = self.world();
-        let copy = World { runs: world.runs.clone(), entries: world.entries.clone(), seq: world.seq };
-        Self { world: Mutex::new(copy), crash: CrashPlan::default() }
+        let copy = World {
+            runs: world.runs.clone(),
+            entries: world.entries.clone(),
+            seq: world.seq,
+        };
+        Self {
+            world: Mutex::new(copy),
+            crash: CrashPlan::default(),
+        }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -54,7 +64,11 @@ impl Journal for MemoryJournal {
         self.crash.reach(CrashPoint::BeforeCommit, 1)?;
         let answer = {
             let mut world = self.world();
-            let newest = world.runs.iter().rev().find(|row| row.subject == run.subject);
+            let newest = world
+                .runs
+                .iter()
+                .rev()
+                .find(|row| row.subject == run.subject);
             let answer = admit(&run, newest, world.runs.iter());
             if let Admission::Fresh(row) = &answer {
                 world.runs.push((**row).clone());
@@ -84,9 +98,15 @@ impl Journal for MemoryJournal {
             let mut entries = Vec::with_capacity(records.len());
             for record in records {
                 world.seq += 1;
-                entries.push(Entry { seq: world.seq, at, record });
+                entries.push(Entry {
+                    seq: world.seq,
+                    at,
+                    record,
+                });
             }
-            world.entries.extend(entries.iter().map(|entry| (run.clone(), entry.clone())));
+            world
+                .entries
+                .extend(entries.iter().map(|entry| (run.clone(), entry.clone())));
             entries
         };
         self.crash.reach(CrashPoint::AfterCommit, 0)?;
@@ -94,16 +114,32 @@ impl Journal for MemoryJournal {
     }
 
     async fn run(&self, run: &RunId) -> Result<Option<RunRow>, JournalError> {
-        Ok(self.world().runs.iter().find(|row| row.run_id == *run).cloned())
+        Ok(self
+            .world()
+            .runs
+            .iter()
+            .find(|row| row.run_id == *run)
+            .cloned())
     }
 
     async fn history(&self, run: &RunId) -> Result<Vec<Entry>, JournalError> {
-        Ok(self.world().entries.iter().filter(|(id, _)| id == run).map(|(_, entry)| entry.clone()).collect())
+        Ok(self
+            .world()
+            .entries
+            .iter()
+            .filter(|(id, _)| id == run)
+            .map(|(_, entry)| entry.clone())
+            .collect())
     }
 
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, JournalError> {
         let world = self.world();
-        let found = world.runs.iter().rev().filter(|row| query.fits(row)).cloned();
+        let found = world
+            .runs
+            .iter()
+            .rev()
+            .filter(|row| query.fits(row))
+            .cloned();
         Ok(found.take(query.limit.unwrap_or(usize::MAX)).collect())
     }
 }

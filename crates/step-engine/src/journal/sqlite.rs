@@ -49,7 +49,8 @@ impl SqliteJournal {
     pub fn open_with_crash(dir: &Path, what: &str, crash: CrashPlan) -> Result<Self, JournalError> {
         std::fs::create_dir_all(dir).map_err(|error| unwritable(dir, &error))?;
         let lock = DirLock::take(dir, what)?;
-        let connection = Connection::open(dir.join(FILE)).map_err(|error| unwritable(dir, &error))?;
+        let connection =
+            Connection::open(dir.join(FILE)).map_err(|error| unwritable(dir, &error))?;
         let epoch = writer::prepare(&connection).map_err(|error| unwritable(dir, &error))?;
         let reader = Self::reading_connection(dir)?;
         let (sender, requests) = mpsc::unbounded_channel();
@@ -58,7 +59,13 @@ impl SqliteJournal {
             .name("journal-writer".into())
             .spawn(move || writer.run(requests))
             .map_err(|error| unwritable(dir, &error))?;
-        Ok(Self { dir: dir.to_owned(), reader: Arc::new(Mutex::new(reader)), writer: Some(sender), crash, _lock: Some(lock) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            reader: Arc::new(Mutex::new(reader)),
+            writer: Some(sender),
+            crash,
+            _lock: Some(lock),
+        })
     }
 
     /// Opens the journal for reading beside whoever writes it. `None`: there is none yet.
@@ -86,9 +93,11 @@ impl SqliteJournal {
 
     fn reading_connection(dir: &Path) -> Result<Connection, JournalError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection =
-            Connection::open_with_flags(dir.join(FILE), flags).map_err(|error| unwritable(dir, &error))?;
-        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(|error| unwritable(dir, &error))?;
+        let connection = Connection::open_with_flags(dir.join(FILE), flags)
+            .map_err(|error| unwritable(dir, &error))?;
+        connection
+            .busy_timeout(std::time::Duration::from_secs(5))
+            .map_err(|error| unwritable(dir, &error))?;
         Ok(connection)
     }
 
@@ -100,8 +109,11 @@ impl SqliteJournal {
             return Err(JournalError::Crashed);
         }
         let reader = Arc::clone(&self.reader);
-        let task = tokio::task::spawn_blocking(move || read(&reader.lock().unwrap_or_else(PoisonError::into_inner)));
-        task.await.map_err(|error| JournalError::Damaged(format!("a read did not end: {error}")))?
+        let task = tokio::task::spawn_blocking(move || {
+            read(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        task.await
+            .map_err(|error| JournalError::Damaged(format!("a read did not end: {error}")))?
     }
 
     async fn write<T>(
@@ -110,7 +122,10 @@ impl SqliteJournal {
     ) -> Result<T, JournalError> {
         let writer = self.writer.as_ref().ok_or(JournalError::ReadOnly)?;
         let (reply, answer) = oneshot::channel();
-        let stopped = || JournalError::Unwritable { path: self.dir.clone(), why: "the writer has stopped".into() };
+        let stopped = || JournalError::Unwritable {
+            path: self.dir.clone(),
+            why: "the writer has stopped".into(),
+        };
         writer.send(request(reply)).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
@@ -119,30 +134,38 @@ impl SqliteJournal {
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn admit(&self, run: RunRow) -> Result<Admission, JournalError> {
-        self.write(|reply| writer::Request::Admit(Box::new(run), reply)).await
+        self.write(|reply| writer::Request::Admit(Box::new(run), reply))
+            .await
     }
 
     async fn append(&self, run: &RunId, records: Vec<Record>) -> Result<Vec<Entry>, JournalError> {
         let run = run.clone();
-        self.write(|reply| writer::Request::Append(run, records, reply)).await
+        self.write(|reply| writer::Request::Append(run, records, reply))
+            .await
     }
 
     async fn run(&self, run: &RunId) -> Result<Option<RunRow>, JournalError> {
         let run = run.clone();
-        self.read(move |connection| rows::run(connection, &run)).await
+        self.read(move |connection| rows::run(connection, &run))
+            .await
     }
 
     async fn history(&self, run: &RunId) -> Result<Vec<Entry>, JournalError> {
         let run = run.clone();
-        self.read(move |connection| rows::history(connection, &run)).await
+        self.read(move |connection| rows::history(connection, &run))
+            .await
     }
 
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, JournalError> {
         let query = query.clone();
-        self.read(move |connection| rows::runs(connection, &query)).await
+        self.read(move |connection| rows::runs(connection, &query))
+            .await
     }
 }
 
 fn unwritable(dir: &Path, why: &dyn std::fmt::Display) -> JournalError {
-    JournalError::Unwritable { path: dir.to_owned(), why: why.to_string() }
+    JournalError::Unwritable {
+        path: dir.to_owned(),
+        why: why.to_string(),
+    }
 }

@@ -25,7 +25,11 @@ impl Journal for UnavailableJournal {
         Err(self.why.clone())
     }
 
-    async fn append(&self, _run: &RunId, _records: Vec<Record>) -> Result<Vec<Entry>, JournalError> {
+    async fn append(
+        &self,
+        _run: &RunId,
+        _records: Vec<Record>,
+    ) -> Result<Vec<Entry>, JournalError> {
         Err(self.why.clone())
     }
 

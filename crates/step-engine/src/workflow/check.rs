@@ -10,7 +10,11 @@ use super::{Problem, StepSpec};
 use crate::registry::{KindSpec, Registry};
 
 pub(crate) fn check(source: &Source, registry: &Registry) -> Vec<Problem> {
-    let mut checker = Checker { source, registry, problems: source.problems.clone() };
+    let mut checker = Checker {
+        source,
+        registry,
+        problems: source.problems.clone(),
+    };
     checker.names();
     for index in 0..source.workflow.steps.len() {
         checker.step(index);
@@ -18,7 +22,7 @@ pub(crate) fn check(source: &Source, registry: &Registry) -> Vec<Problem> {
     checker.cycles();
     checker.outputs();
     let mut problems = checker.problems;
-    problems.sort_by(|a, b| a.line.cmp(&b.line));
+    problems.sort_by_key(|problem| problem.line);
     problems.dedup();
     problems
 }
@@ -31,14 +35,21 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn say(&mut self, line: usize, message: String) {
-        self.problems.push(Problem { file: self.source.file.clone(), line, message });
+        self.problems.push(Problem {
+            file: self.source.file.clone(),
+            line,
+            message,
+        });
     }
 
     fn names(&mut self) {
         let mut seen = BTreeSet::new();
         for (index, step) in self.source.workflow.steps.iter().enumerate() {
             if !seen.insert(step.id.as_str()) {
-                self.say(self.source.line(index, "id"), format!("step id `{}` is used twice", step.id));
+                self.say(
+                    self.source.line(index, "id"),
+                    format!("step id `{}` is used twice", step.id),
+                );
             }
         }
         if self.source.workflow.steps.is_empty() {
@@ -58,7 +69,12 @@ impl Checker<'_> {
             let line = self.source.line(index, "when");
             match reference::references(&Value::String(when.clone())).as_slice() {
                 [one] => self.reference(line, one, None),
-                _ => self.say(line, format!("`when` must be one reference to a boolean input or setting, not `{when}`")),
+                _ => self.say(
+                    line,
+                    format!(
+                        "`when` must be one reference to a boolean input or setting, not `{when}`"
+                    ),
+                ),
             }
         }
     }
@@ -66,7 +82,10 @@ impl Checker<'_> {
     fn kind(&mut self, index: usize, step: &StepSpec) {
         let Some(spec) = self.registry.spec(&step.kind).copied() else {
             let near = nearest(&step.kind, self.registry.names());
-            self.say(self.source.line(index, "kind"), format!("unknown step kind `{}`{near}", step.kind));
+            self.say(
+                self.source.line(index, "kind"),
+                format!("unknown step kind `{}`{near}", step.kind),
+            );
             return;
         };
         self.with(index, step, &spec);
@@ -75,26 +94,56 @@ impl Checker<'_> {
     fn with(&mut self, index: usize, step: &StepSpec, spec: &KindSpec) {
         let line = self.source.line(index, "with");
         let empty = serde_json::Map::new();
-        let Some(given) = (if step.with.is_null() { Some(&empty) } else { step.with.as_object() }) else {
+        let Some(given) = (if step.with.is_null() {
+            Some(&empty)
+        } else {
+            step.with.as_object()
+        }) else {
             self.say(line, format!("`with` of step `{}` must be a map", step.id));
             return;
         };
         for name in given.keys() {
             if !spec.with.iter().any(|field| field.name == name) {
                 let near = nearest(name, spec.with.iter().map(|field| field.name));
-                self.say(line, format!("step `{}`: `{}` takes no `{name}`{near}", step.id, step.kind));
+                self.say(
+                    line,
+                    format!(
+                        "step `{}`: `{}` takes no `{name}`{near}",
+                        step.id, step.kind
+                    ),
+                );
             }
         }
-        for field in spec.with.iter().filter(|field| field.required && !given.contains_key(field.name)) {
-            self.say(line, format!("step `{}`: `{}` needs `{}` ({})", step.id, step.kind, field.name, field.description));
+        for field in spec
+            .with
+            .iter()
+            .filter(|field| field.required && !given.contains_key(field.name))
+        {
+            self.say(
+                line,
+                format!(
+                    "step `{}`: `{}` needs `{}` ({})",
+                    step.id, step.kind, field.name, field.description
+                ),
+            );
         }
     }
 
     fn needs(&mut self, index: usize, step: &StepSpec) {
         for need in &step.needs {
             if self.source.workflow.step(need).is_none() {
-                let near = nearest(need, self.source.workflow.steps.iter().map(|other| other.id.as_str()));
-                self.say(self.source.line(index, "needs"), format!("step `{}` needs the unknown step `{need}`{near}", step.id));
+                let near = nearest(
+                    need,
+                    self.source
+                        .workflow
+                        .steps
+                        .iter()
+                        .map(|other| other.id.as_str()),
+                );
+                self.say(
+                    self.source.line(index, "needs"),
+                    format!("step `{}` needs the unknown step `{need}`{near}", step.id),
+                );
             }
         }
     }
@@ -107,15 +156,29 @@ impl Checker<'_> {
             Ok(Reference::Setting(_)) => {}
             Ok(Reference::Input(name)) => {
                 if !workflow.inputs.iter().any(|input| input.name == name) {
-                    let near = nearest(&name, workflow.inputs.iter().map(|input| input.name.as_str()));
-                    self.say(line, format!("reference to the unknown input `{name}`{near}"));
+                    let near = nearest(
+                        &name,
+                        workflow.inputs.iter().map(|input| input.name.as_str()),
+                    );
+                    self.say(
+                        line,
+                        format!("reference to the unknown input `{name}`{near}"),
+                    );
                 }
             }
-            Ok(Reference::Step { id, field }) => self.step_reference(line, &id, field.as_deref(), user),
+            Ok(Reference::Step { id, field }) => {
+                self.step_reference(line, &id, field.as_deref(), user)
+            }
         }
     }
 
-    fn step_reference(&mut self, line: usize, id: &str, field: Option<&str>, user: Option<&StepSpec>) {
+    fn step_reference(
+        &mut self,
+        line: usize,
+        id: &str,
+        field: Option<&str>,
+        user: Option<&StepSpec>,
+    ) {
         let workflow = &self.source.workflow;
         let Some(target) = workflow.step(id) else {
             let near = nearest(id, workflow.steps.iter().map(|step| step.id.as_str()));
@@ -125,24 +188,42 @@ impl Checker<'_> {
         if let Some(user) = user
             && !ancestors(&workflow.steps, user).contains(id)
         {
-            self.say(line, format!("step `{}` refers to `{id}` without needing it; add `{id}` to its needs", user.id));
+            self.say(
+                line,
+                format!(
+                    "step `{}` refers to `{id}` without needing it; add `{id}` to its needs",
+                    user.id
+                ),
+            );
         }
         if let (Some(field), Some(spec)) = (field, self.registry.spec(&target.kind).copied())
             && field != "origin"
             && !spec.outputs.contains(&field)
         {
             let near = nearest(field, spec.outputs.iter().copied());
-            self.say(line, format!("step `{id}` (`{}`) has no output `{field}`{near}", target.kind));
+            self.say(
+                line,
+                format!(
+                    "step `{id}` (`{}`) has no output `{field}`{near}",
+                    target.kind
+                ),
+            );
         }
     }
 
     fn cycles(&mut self) {
         let steps = &self.source.workflow.steps;
-        let mut open: BTreeMap<&str, &StepSpec> = steps.iter().map(|step| (step.id.as_str(), step)).collect();
+        let mut open: BTreeMap<&str, &StepSpec> =
+            steps.iter().map(|step| (step.id.as_str(), step)).collect();
         loop {
             let free: Vec<&str> = open
                 .values()
-                .filter(|step| !step.needs.iter().any(|need| open.contains_key(need.as_str())))
+                .filter(|step| {
+                    !step
+                        .needs
+                        .iter()
+                        .any(|need| open.contains_key(need.as_str()))
+                })
                 .map(|step| step.id.as_str())
                 .collect();
             if free.is_empty() {
@@ -153,11 +234,21 @@ impl Checker<'_> {
             }
         }
         // What waits for a cycle is left over too; only the steps that reach themselves are on one.
-        let on_cycle: Vec<&StepSpec> = open.values().copied().filter(|step| ancestors(steps, step).contains(step.id.as_str())).collect();
+        let on_cycle: Vec<&StepSpec> = open
+            .values()
+            .copied()
+            .filter(|step| ancestors(steps, step).contains(step.id.as_str()))
+            .collect();
         if let Some(first) = on_cycle.first() {
             let names: Vec<&str> = on_cycle.iter().map(|step| step.id.as_str()).collect();
-            let index = steps.iter().position(|step| step.id == first.id).unwrap_or(0);
-            let message = format!("these steps need each other in a circle: {}", names.join(", "));
+            let index = steps
+                .iter()
+                .position(|step| step.id == first.id)
+                .unwrap_or(0);
+            let message = format!(
+                "these steps need each other in a circle: {}",
+                names.join(", ")
+            );
             self.say(self.source.line(index, "needs"), message);
         }
     }
@@ -192,7 +283,9 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> S
         .map(|candidate| (strsim::levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 4)
         .min()
-        .map_or_else(String::new, |(_, candidate)| format!("; did you mean `{candidate}`?"))
+        .map_or_else(String::new, |(_, candidate)| {
+            format!("; did you mean `{candidate}`?")
+        })
 }
 
 #[cfg(test)]
@@ -202,7 +295,10 @@ mod tests {
     #[test]
     fn the_nearest_name_is_offered_and_a_far_one_is_not() {
         let known = ["gitea.repository", "github.repository"];
-        assert_eq!(nearest("gitea.repositry", known.into_iter()), "; did you mean `gitea.repository`?");
+        assert_eq!(
+            nearest("gitea.repositry", known.into_iter()),
+            "; did you mean `gitea.repository`?"
+        );
         assert_eq!(nearest("teapot", known.into_iter()), "");
     }
 }

@@ -37,7 +37,9 @@ impl InputKind {
             Self::String => value.is_string(),
             Self::Boolean => value.is_boolean(),
             Self::Integer => value.is_i64(),
-            Self::Strings => value.as_array().is_some_and(|all| all.iter().all(Value::is_string)),
+            Self::Strings => value
+                .as_array()
+                .is_some_and(|all| all.iter().all(Value::is_string)),
         }
     }
 
@@ -78,7 +80,9 @@ impl InputSpec {
     /// The input as JSON Schema (draft 2020-12), as a tool shows it.
     pub fn schema(&self) -> Value {
         let mut schema = match self.kind {
-            InputKind::String => json!({"type": "string", "maxLength": self.max_length.unwrap_or(MAX_LENGTH)}),
+            InputKind::String => {
+                json!({"type": "string", "maxLength": self.max_length.unwrap_or(MAX_LENGTH)})
+            }
             InputKind::Boolean => json!({"type": "boolean"}),
             InputKind::Integer => json!({"type": "integer"}),
             InputKind::Strings => json!({"type": "array", "items": {"type": "string"}}),
@@ -99,19 +103,31 @@ impl InputSpec {
     fn problem(&self, value: &Value) -> Option<String> {
         let name = &self.name;
         if !self.kind.fits(value) {
-            return Some(format!("input `{name}` must be {}, not {value}", self.kind.says()));
+            return Some(format!(
+                "input `{name}` must be {}, not {value}",
+                self.kind.says()
+            ));
         }
-        let Some(text) = value.as_str() else { return None };
+        let text = value.as_str()?;
         if text.chars().count() > self.max_length.unwrap_or(MAX_LENGTH) {
-            return Some(format!("input `{name}` is longer than {} characters", self.max_length.unwrap_or(MAX_LENGTH)));
+            return Some(format!(
+                "input `{name}` is longer than {} characters",
+                self.max_length.unwrap_or(MAX_LENGTH)
+            ));
         }
         if !self.one_of.is_empty() && !self.one_of.iter().any(|allowed| allowed == text) {
-            return Some(format!("input `{name}` must be one of {}, not `{text}`", self.one_of.join(", ")));
+            return Some(format!(
+                "input `{name}` must be one of {}, not `{text}`",
+                self.one_of.join(", ")
+            ));
         }
         let pattern = self.pattern.as_ref()?;
         match Regex::new(pattern) {
             Ok(regex) if regex.is_match(text) => None,
-            _ => Some(format!("input `{name}` must match {pattern}, and `{}` does not", short(text))),
+            _ => Some(format!(
+                "input `{name}` must match {pattern}, and `{}` does not",
+                short(text)
+            )),
         }
     }
 }
@@ -121,10 +137,18 @@ fn is_reference(value: &Value) -> bool {
 }
 
 fn short(text: &str) -> String {
-    if text.chars().count() > 60 { text.chars().take(57).chain("...".chars()).collect() } else { text.to_owned() }
+    if text.chars().count() > 60 {
+        text.chars().take(57).chain("...".chars()).collect()
+    } else {
+        text.to_owned()
+    }
 }
 
-pub(crate) fn accept(specs: &[InputSpec], given: &Map<String, Value>, settings: &Value) -> Result<Value, Vec<String>> {
+pub(crate) fn accept(
+    specs: &[InputSpec],
+    given: &Map<String, Value>,
+    settings: &Value,
+) -> Result<Value, Vec<String>> {
     let mut problems = Vec::new();
     for name in given.keys() {
         if !specs.iter().any(|spec| &spec.name == name) {
@@ -141,7 +165,11 @@ pub(crate) fn accept(specs: &[InputSpec], given: &Map<String, Value>, settings: 
                 continue;
             }
             None => {
-                let scope = Scope { inputs: &accepted, settings, steps: None };
+                let scope = Scope {
+                    inputs: &accepted,
+                    settings,
+                    steps: None,
+                };
                 resolve(spec.default.as_ref().unwrap_or(&Value::Null), &scope)
             }
         };
@@ -150,7 +178,11 @@ pub(crate) fn accept(specs: &[InputSpec], given: &Map<String, Value>, settings: 
         }
         accepted[&spec.name] = value;
     }
-    if problems.is_empty() { Ok(accepted) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(accepted)
+    } else {
+        Err(problems)
+    }
 }
 
 #[cfg(test)]
@@ -173,8 +205,14 @@ mod tests {
     #[test]
     fn every_bad_input_is_named_at_once() {
         let specs = [
-            InputSpec { required: true, ..spec("name") },
-            InputSpec { one_of: vec!["private".into(), "public".into()], ..spec("visibility") },
+            InputSpec {
+                required: true,
+                ..spec("name")
+            },
+            InputSpec {
+                one_of: vec!["private".into(), "public".into()],
+                ..spec("visibility")
+            },
         ];
         let given = json!({"visibility": "secret", "nam": "x"});
         let problems = accept(&specs, given.as_object().unwrap(), &Value::Null).unwrap_err();
@@ -185,12 +223,29 @@ mod tests {
     #[test]
     fn a_default_may_refer_to_settings_and_to_inputs_above() {
         let specs = [
-            InputSpec { required: true, ..spec("name") },
-            InputSpec { default: Some(json!("${{ settings.owner }}")), ..spec("owner") },
-            InputSpec { default: Some(json!("${{ inputs.name }}")), ..spec("namespace") },
+            InputSpec {
+                required: true,
+                ..spec("name")
+            },
+            InputSpec {
+                default: Some(json!("${{ settings.owner }}")),
+                ..spec("owner")
+            },
+            InputSpec {
+                default: Some(json!("${{ inputs.name }}")),
+                ..spec("namespace")
+            },
         ];
         let given = json!({"name": "shop"});
-        let accepted = accept(&specs, given.as_object().unwrap(), &json!({"owner": "acme"})).unwrap();
-        assert_eq!(accepted, json!({"name": "shop", "owner": "acme", "namespace": "shop"}));
+        let accepted = accept(
+            &specs,
+            given.as_object().unwrap(),
+            &json!({"owner": "acme"}),
+        )
+        .unwrap();
+        assert_eq!(
+            accepted,
+            json!({"name": "shop", "owner": "acme", "namespace": "shop"})
+        );
     }
 }

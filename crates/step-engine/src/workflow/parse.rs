@@ -35,8 +35,14 @@ impl Source {
 
     /// The line of a step's part, or of the step when the part is missing; 0 without a file.
     pub(crate) fn line(&self, step: usize, part: &str) -> usize {
-        let Some(lines) = self.step_lines.get(step) else { return 0 };
-        lines.get(part).or_else(|| lines.get("")).copied().unwrap_or(0)
+        let Some(lines) = self.step_lines.get(step) else {
+            return 0;
+        };
+        lines
+            .get(part)
+            .or_else(|| lines.get(""))
+            .copied()
+            .unwrap_or(0)
     }
 
     pub(crate) fn output_line(&self, name: &str) -> usize {
@@ -46,8 +52,17 @@ impl Source {
 
 /// Reads a file. Fails only on text that is no YAML map; every other mistake is kept for the checker.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Source, Vec<Problem>> {
-    let root = Node::parse(text).map_err(|(line, message)| vec![Problem { file: file.to_owned(), line, message }])?;
-    let mut reader = Reader { file: file.to_owned(), problems: Vec::new() };
+    let root = Node::parse(text).map_err(|(line, message)| {
+        vec![Problem {
+            file: file.to_owned(),
+            line,
+            message,
+        }]
+    })?;
+    let mut reader = Reader {
+        file: file.to_owned(),
+        problems: Vec::new(),
+    };
     let mut source = Source::without_lines(Workflow {
         name: String::new(),
         description: String::new(),
@@ -55,7 +70,11 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Source, Vec<Problem>> {
         steps: Vec::new(),
         outputs: BTreeMap::new(),
     });
-    reader.only(&root, "the workflow", &["name", "description", "inputs", "steps", "outputs"]);
+    reader.only(
+        &root,
+        "the workflow",
+        &["name", "description", "inputs", "steps", "outputs"],
+    );
     source.workflow.name = reader.name(&root, "name");
     source.workflow.description = reader.text(&root, "description").unwrap_or_default();
     for (name, node) in root.get("inputs").map(Node::fields).unwrap_or_default() {
@@ -67,7 +86,10 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Source, Vec<Problem>> {
         source.step_lines.push(lines);
     }
     for (name, node) in root.get("outputs").map(Node::fields).unwrap_or_default() {
-        source.workflow.outputs.insert(name.to_owned(), node.to_value());
+        source
+            .workflow
+            .outputs
+            .insert(name.to_owned(), node.to_value());
         source.output_lines.insert(name.to_owned(), node.line);
     }
     source.file = reader.file;
@@ -80,12 +102,33 @@ struct Reader {
     problems: Vec<Problem>,
 }
 
-const STEP_PARTS: [&str; 8] = ["id", "kind", "needs", "with", "retry", "timeout", "when", "irreversible"];
-const INPUT_PARTS: [&str; 7] = ["type", "description", "required", "default", "pattern", "enum", "max_length"];
+const STEP_PARTS: [&str; 8] = [
+    "id",
+    "kind",
+    "needs",
+    "with",
+    "retry",
+    "timeout",
+    "when",
+    "irreversible",
+];
+const INPUT_PARTS: [&str; 7] = [
+    "type",
+    "description",
+    "required",
+    "default",
+    "pattern",
+    "enum",
+    "max_length",
+];
 
 impl Reader {
     fn say(&mut self, line: usize, message: impl Into<String>) {
-        self.problems.push(Problem { file: self.file.clone(), line, message: message.into() });
+        self.problems.push(Problem {
+            file: self.file.clone(),
+            line,
+            message: message.into(),
+        });
     }
 
     fn only(&mut self, node: &Node, what: &str, known: &[&str]) {
@@ -113,30 +156,47 @@ impl Reader {
         let name = self.text(node, part).unwrap_or_default();
         let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.len() <= 64
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !fits {
-            self.say(line, format!("`{part}` must be lower case letters, digits and `_`, not `{name}`"));
+            self.say(
+                line,
+                format!("`{part}` must be lower case letters, digits and `_`, not `{name}`"),
+            );
         }
         name
     }
 
     fn flag(&mut self, node: &Node, part: &str) -> bool {
-        let Some(found) = node.get(part) else { return false };
+        let Some(found) = node.get(part) else {
+            return false;
+        };
         let value = found.to_value();
         if !value.is_boolean() {
-            self.say(found.line, format!("`{part}` must be true or false, not {value}"));
+            self.say(
+                found.line,
+                format!("`{part}` must be true or false, not {value}"),
+            );
         }
         value == Value::Bool(true)
     }
 
     fn texts(&mut self, node: &Node, part: &str) -> Vec<String> {
-        let Some(found) = node.get(part) else { return Vec::new() };
+        let Some(found) = node.get(part) else {
+            return Vec::new();
+        };
         match found.to_value() {
-            Value::Array(items) if items.iter().all(Value::is_string) => {
-                items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-            }
+            Value::Array(items) if items.iter().all(Value::is_string) => items
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             other => {
-                self.say(found.line, format!("`{part}` must be a list of texts, not {other}"));
+                self.say(
+                    found.line,
+                    format!("`{part}` must be a list of texts, not {other}"),
+                );
                 Vec::new()
             }
         }
@@ -146,7 +206,10 @@ impl Reader {
         let found = node.get(part)?;
         let count = found.to_value().as_u64().filter(|count| *count > 0);
         if count.is_none() {
-            self.say(found.line, format!("`{part}` must be a whole number from 1"));
+            self.say(
+                found.line,
+                format!("`{part}` must be a whole number from 1"),
+            );
         }
         count
     }
@@ -154,10 +217,15 @@ impl Reader {
     fn milliseconds(&mut self, node: &Node, part: &str) -> Option<u64> {
         let found = node.get(part)?;
         let text = found.to_value();
-        let parsed = text.as_str().and_then(|text| text.parse::<SignedDuration>().ok());
+        let parsed = text
+            .as_str()
+            .and_then(|text| text.parse::<SignedDuration>().ok());
         let milliseconds = parsed.and_then(|duration| u64::try_from(duration.as_millis()).ok());
         if milliseconds.is_none() {
-            self.say(found.line, format!("`{part}` must be a duration like 200ms, 30s or 5m, not {text}"));
+            self.say(
+                found.line,
+                format!("`{part}` must be a duration like 200ms, 30s or 5m, not {text}"),
+            );
         }
         milliseconds
     }
@@ -166,18 +234,31 @@ impl Reader {
         self.only(node, &format!("input `{name}`"), &INPUT_PARTS);
         let word = self.text(node, "type").unwrap_or_default();
         let Some(kind) = InputKind::parse(&word) else {
-            let near = super::check::nearest(&word, ["string", "boolean", "integer", "strings"].into_iter());
+            let near = super::check::nearest(
+                &word,
+                ["string", "boolean", "integer", "strings"].into_iter(),
+            );
             let line = node.get("type").map_or(node.line, |found| found.line);
-            self.say(line, format!("input `{name}` has the unknown type `{word}`{near}"));
+            self.say(
+                line,
+                format!("input `{name}` has the unknown type `{word}`{near}"),
+            );
             return None;
         };
         let pattern = self.text(node, "pattern");
-        if let Some(error) = pattern.as_ref().and_then(|pattern| regex_lite::Regex::new(pattern).err()) {
+        if let Some(error) = pattern
+            .as_ref()
+            .and_then(|pattern| regex_lite::Regex::new(pattern).err())
+        {
             let line = node.get("pattern").map_or(node.line, |found| found.line);
             self.say(line, format!("input `{name}` has a bad pattern: {error}"));
         }
         let default = node.get("default").map(Node::to_value);
-        let required = if node.get("required").is_some() { self.flag(node, "required") } else { false };
+        let required = if node.get("required").is_some() {
+            self.flag(node, "required")
+        } else {
+            false
+        };
         Some(InputSpec {
             name: name.to_owned(),
             kind,
@@ -186,21 +267,31 @@ impl Reader {
             default,
             pattern,
             one_of: self.texts(node, "enum"),
-            max_length: self.count(node, "max_length").and_then(|count| usize::try_from(count).ok()),
+            max_length: self
+                .count(node, "max_length")
+                .and_then(|count| usize::try_from(count).ok()),
         })
     }
 
     fn step(&mut self, node: &Node) -> (StepSpec, BTreeMap<String, usize>) {
         let mut lines = BTreeMap::from([(String::new(), node.line)]);
-        lines.extend(node.fields().into_iter().map(|(name, part)| (name.to_owned(), part.line)));
+        lines.extend(
+            node.fields()
+                .into_iter()
+                .map(|(name, part)| (name.to_owned(), part.line)),
+        );
         self.only(node, "a step", &STEP_PARTS);
-        let with = node.get("with").map_or(Value::Object(Map::new()), Node::to_value);
+        let with = node
+            .get("with")
+            .map_or(Value::Object(Map::new()), Node::to_value);
         let step = StepSpec {
             id: self.name(node, "id"),
             kind: self.text(node, "kind").unwrap_or_default(),
             needs: self.texts(node, "needs"),
             with,
-            retry: node.get("retry").map_or_else(RetryPolicy::default, |retry| self.retry(retry)),
+            retry: node
+                .get("retry")
+                .map_or_else(RetryPolicy::default, |retry| self.retry(retry)),
             timeout_ms: self.milliseconds(node, "timeout").unwrap_or(60_000),
             when: self.text(node, "when"),
             irreversible: self.flag(node, "irreversible"),
@@ -211,11 +302,17 @@ impl Reader {
     fn retry(&mut self, node: &Node) -> RetryPolicy {
         self.only(node, "`retry`", &["attempts", "first_delay", "max_delay"]);
         let default = RetryPolicy::default();
-        let attempts = self.count(node, "attempts").and_then(|count| u32::try_from(count).ok());
+        let attempts = self
+            .count(node, "attempts")
+            .and_then(|count| u32::try_from(count).ok());
         RetryPolicy {
             attempts: attempts.unwrap_or(default.attempts),
-            first_delay_ms: self.milliseconds(node, "first_delay").unwrap_or(default.first_delay_ms),
-            max_delay_ms: self.milliseconds(node, "max_delay").unwrap_or(default.max_delay_ms),
+            first_delay_ms: self
+                .milliseconds(node, "first_delay")
+                .unwrap_or(default.first_delay_ms),
+            max_delay_ms: self
+                .milliseconds(node, "max_delay")
+                .unwrap_or(default.max_delay_ms),
         }
     }
 }

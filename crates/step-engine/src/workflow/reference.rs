@@ -29,7 +29,10 @@ pub fn resolve(value: &Value, scope: &Scope<'_>) -> Value {
     match value {
         Value::String(text) => resolve_text(text, scope),
         Value::Array(items) => items.iter().map(|item| resolve(item, scope)).collect(),
-        Value::Object(fields) => fields.iter().map(|(name, item)| (name.clone(), resolve(item, scope))).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, item)| (name.clone(), resolve(item, scope)))
+            .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
@@ -43,11 +46,13 @@ fn resolve_text(text: &str, scope: &Scope<'_>) -> Value {
     for piece in pieces {
         match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Reference(reference) => match parse(reference).map(|reference| look_up(&reference, scope)) {
-                Ok(Value::String(text)) => out.push_str(&text),
-                Ok(Value::Null) | Err(_) => {}
-                Ok(other) => out.push_str(&other.to_string()),
-            },
+            Piece::Reference(reference) => {
+                match parse(reference).map(|reference| look_up(&reference, scope)) {
+                    Ok(Value::String(text)) => out.push_str(&text),
+                    Ok(Value::Null) | Err(_) => {}
+                    Ok(other) => out.push_str(&other.to_string()),
+                }
+            }
         }
     }
     Value::String(out)
@@ -90,8 +95,14 @@ pub(crate) fn parse(text: &str) -> Result<Reference, String> {
     match parts.as_slice() {
         ["inputs", name] => Ok(Reference::Input((*name).to_owned())),
         ["settings", name] => Ok(Reference::Setting((*name).to_owned())),
-        ["steps", id] => Ok(Reference::Step { id: (*id).to_owned(), field: None }),
-        ["steps", id, field] => Ok(Reference::Step { id: (*id).to_owned(), field: Some((*field).to_owned()) }),
+        ["steps", id] => Ok(Reference::Step {
+            id: (*id).to_owned(),
+            field: None,
+        }),
+        ["steps", id, field] => Ok(Reference::Step {
+            id: (*id).to_owned(),
+            field: Some((*field).to_owned()),
+        }),
         _ => Err(format!(
             "bad reference `${{{{ {} }}}}`; write inputs.NAME, settings.NAME, steps.ID or steps.ID.FIELD",
             text.trim()
@@ -108,7 +119,9 @@ fn split(text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(open) = rest.find("${{") {
-        let Some(close) = rest[open..].find("}}") else { break };
+        let Some(close) = rest[open..].find("}}") else {
+            break;
+        };
         if open > 0 {
             pieces.push(Piece::Text(&rest[..open]));
         }
@@ -131,7 +144,11 @@ mod tests {
     fn a_lone_reference_keeps_its_type_and_a_longer_text_joins() {
         let inputs = json!({"n": 3, "name": "shop"});
         let steps = BTreeMap::from([("repo".to_owned(), json!({"url": "http://x/y"}))]);
-        let scope = Scope { inputs: &inputs, settings: &Value::Null, steps: Some(&steps) };
+        let scope = Scope {
+            inputs: &inputs,
+            settings: &Value::Null,
+            steps: Some(&steps),
+        };
         let with = json!({"n": "${{ inputs.n }}", "text": "see ${{steps.repo.url}} of ${{ inputs.name }}", "all": "${{ steps.repo }}"});
         assert_eq!(
             resolve(&with, &scope),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use rmcp::model::ClientJsonRpcMessage;
 use rmcp::transport::common::client_side_sse::BoxedSseResponse;
-use rmcp::transport::streamable_http_client::{StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse};
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
+};
 
 use crate::token::TokenHandle;
 
@@ -36,7 +38,9 @@ impl StreamableHttpClient for BearerClient {
         _auth: Option<String>,
         headers: Headers,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
-        self.http.post_message(uri, message, session_id, self.bearer(), headers).await
+        self.http
+            .post_message(uri, message, session_id, self.bearer(), headers)
+            .await
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -48,7 +52,16 @@ impl StreamableHttpClient for BearerClient {
         headers: Headers,
         max: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
-        self.http.post_message_with_max_sse_event_size(uri, message, session_id, self.bearer(), headers, max).await
+        self.http
+            .post_message_with_max_sse_event_size(
+                uri,
+                message,
+                session_id,
+                self.bearer(),
+                headers,
+                max,
+            )
+            .await
     }
 
     async fn delete_session(
@@ -58,7 +71,9 @@ impl StreamableHttpClient for BearerClient {
         _auth: Option<String>,
         headers: Headers,
     ) -> Result<(), HttpError> {
-        self.http.delete_session(uri, session_id, self.bearer(), headers).await
+        self.http
+            .delete_session(uri, session_id, self.bearer(), headers)
+            .await
     }
 
     async fn get_stream(
@@ -69,7 +84,9 @@ impl StreamableHttpClient for BearerClient {
         _auth: Option<String>,
         headers: Headers,
     ) -> Result<BoxedSseResponse, HttpError> {
-        self.http.get_stream(uri, session_id, last_event_id, self.bearer(), headers).await
+        self.http
+            .get_stream(uri, session_id, last_event_id, self.bearer(), headers)
+            .await
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -81,6 +98,15 @@ impl StreamableHttpClient for BearerClient {
         headers: Headers,
         max: usize,
     ) -> Result<BoxedSseResponse, HttpError> {
-        self.http.get_stream_with_max_sse_event_size(uri, session_id, last_event_id, self.bearer(), headers, max).await
+        self.http
+            .get_stream_with_max_sse_event_size(
+                uri,
+                session_id,
+                last_event_id,
+                self.bearer(),
+                headers,
+                max,
+            )
+            .await
     }
 }

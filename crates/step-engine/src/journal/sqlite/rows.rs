@@ -37,7 +37,8 @@ pub(super) fn insert_run(connection: &Connection, row: &RunRow) -> rusqlite::Res
         resources: row.resources.clone(),
         created_at: row.created_at,
     };
-    let fixed = serde_json::to_string(&fixed).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let fixed = serde_json::to_string(&fixed)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     connection
         .prepare_cached("INSERT INTO runs (run_id, subject, state, cause, updated_at, recheck_due, fixed) VALUES (?1, ?2, ?3, NULL, ?4, NULL, ?5)")?
         .execute(params![row.run_id.as_str(), row.subject, row.state.as_str(), row.updated_at.as_millisecond(), fixed])?;
@@ -61,8 +62,14 @@ pub(super) fn update_run(connection: &Connection, row: &RunRow) -> rusqlite::Res
     Ok(())
 }
 
-pub(super) fn insert_record(connection: &Connection, run: &RunId, at: Timestamp, record: Record) -> rusqlite::Result<Entry> {
-    let text = serde_json::to_string(&record).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+pub(super) fn insert_record(
+    connection: &Connection,
+    run: &RunId,
+    at: Timestamp,
+    record: Record,
+) -> rusqlite::Result<Entry> {
+    let text = serde_json::to_string(&record)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     connection
         .prepare_cached(
             "INSERT INTO records (run_id, position, at, record)
@@ -76,53 +83,92 @@ pub(super) fn insert_record(connection: &Connection, run: &RunId, at: Timestamp,
 pub(super) fn run(connection: &Connection, run: &RunId) -> Result<Option<RunRow>, JournalError> {
     let sql = format!("SELECT {COLUMNS} FROM runs WHERE run_id = ?1");
     let found = connection.prepare_cached(&sql).and_then(|mut statement| {
-        statement.query_row([run.as_str()], |row| Ok(read_run(row))).optional()
+        statement
+            .query_row([run.as_str()], |row| Ok(read_run(row)))
+            .optional()
     });
     found.map_err(|error| damaged(&error))?.transpose()
 }
 
-pub(super) fn newest(connection: &Connection, subject: &str) -> Result<Option<RunRow>, JournalError> {
-    let query = RunQuery { subject: Some(subject.to_owned()), limit: Some(1), ..RunQuery::default() };
+pub(super) fn newest(
+    connection: &Connection,
+    subject: &str,
+) -> Result<Option<RunRow>, JournalError> {
+    let query = RunQuery {
+        subject: Some(subject.to_owned()),
+        limit: Some(1),
+        ..RunQuery::default()
+    };
     Ok(runs(connection, &query)?.pop())
 }
 
 pub(super) fn not_over(connection: &Connection) -> Result<Vec<RunRow>, JournalError> {
-    let clause = "state IN ('running', 'interrupted', 'compensating', 'stuck') OR recheck_due IS NOT NULL";
+    let clause =
+        "state IN ('running', 'interrupted', 'compensating', 'stuck') OR recheck_due IS NOT NULL";
     select(connection, clause, rusqlite::params![])
 }
 
 pub(super) fn runs(connection: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, JournalError> {
-    let limit = query.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1);
+    let limit = query
+        .limit
+        .and_then(|limit| i64::try_from(limit).ok())
+        .unwrap_or(-1);
     let clause = "(?1 IS NULL OR subject = ?1)
         AND (NOT ?2 OR state IN ('running', 'interrupted', 'compensating'))
         AND (NOT ?3 OR recheck_due IS NOT NULL)
         ORDER BY number DESC LIMIT ?4";
-    select(connection, clause, params![query.subject, query.live, query.owing, limit])
+    select(
+        connection,
+        clause,
+        params![query.subject, query.live, query.owing, limit],
+    )
 }
 
-fn select(connection: &Connection, clause: &str, params: impl rusqlite::Params) -> Result<Vec<RunRow>, JournalError> {
+fn select(
+    connection: &Connection,
+    clause: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<RunRow>, JournalError> {
     let sql = format!("SELECT {COLUMNS} FROM runs WHERE {clause}");
-    let mut statement = connection.prepare_cached(&sql).map_err(|error| damaged(&error))?;
-    let rows = statement.query_map(params, |row| Ok(read_run(row))).map_err(|error| damaged(&error))?;
-    rows.map(|row| row.map_err(|error| damaged(&error)).and_then(|row| row)).collect()
+    let mut statement = connection
+        .prepare_cached(&sql)
+        .map_err(|error| damaged(&error))?;
+    let rows = statement
+        .query_map(params, |row| Ok(read_run(row)))
+        .map_err(|error| damaged(&error))?;
+    rows.map(|row| row.map_err(|error| damaged(&error)).and_then(|row| row))
+        .collect()
 }
 
 pub(super) fn history(connection: &Connection, run: &RunId) -> Result<Vec<Entry>, JournalError> {
     let sql = "SELECT seq, at, record, position FROM records WHERE run_id = ?1 ORDER BY position";
-    let mut statement = connection.prepare_cached(sql).map_err(|error| damaged(&error))?;
+    let mut statement = connection
+        .prepare_cached(sql)
+        .map_err(|error| damaged(&error))?;
     let rows = statement
         .query_map([run.as_str()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?, row.get::<_, i64>(3)?))
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, i64>(3)?,
+            ))
         })
         .map_err(|error| damaged(&error))?;
     let mut entries = Vec::new();
     for row in rows {
         let (seq, at, text, position) = row.map_err(|error| damaged(&error))?;
         if usize::try_from(position) != Ok(entries.len() + 1) {
-            return Err(JournalError::Damaged(format!("run {run} has a hole before record {position}")));
+            return Err(JournalError::Damaged(format!(
+                "run {run} has a hole before record {position}"
+            )));
         }
         let record = serde_json::from_str(&text).map_err(|error| damaged(&error))?;
-        entries.push(Entry { seq: u64::try_from(seq).unwrap_or(0), at: time(at)?, record });
+        entries.push(Entry {
+            seq: u64::try_from(seq).unwrap_or(0),
+            at: time(at)?,
+            record,
+        });
     }
     Ok(entries)
 }
@@ -130,7 +176,8 @@ pub(super) fn history(connection: &Connection, run: &RunId) -> Result<Vec<Entry>
 fn read_run(row: &Row<'_>) -> Result<RunRow, JournalError> {
     let text = |index: usize| row.get::<_, String>(index).map_err(|error| damaged(&error));
     let fixed: Fixed = serde_json::from_str(&text(6)?).map_err(|error| damaged(&error))?;
-    let state = RunState::parse(&text(2)?).ok_or_else(|| JournalError::Damaged("unknown run state".into()))?;
+    let state = RunState::parse(&text(2)?)
+        .ok_or_else(|| JournalError::Damaged("unknown run state".into()))?;
     let cause: Option<String> = row.get(3).map_err(|error| damaged(&error))?;
     let due: Option<i64> = row.get(5).map_err(|error| damaged(&error))?;
     Ok(RunRow {
@@ -144,7 +191,13 @@ fn read_run(row: &Row<'_>) -> Result<RunRow, JournalError> {
         skipped: fixed.skipped,
         resources: fixed.resources,
         state,
-        cause: cause.map(|cause| if cause == "cancel" { Cause::Cancel } else { Cause::Failure }),
+        cause: cause.map(|cause| {
+            if cause == "cancel" {
+                Cause::Cancel
+            } else {
+                Cause::Failure
+            }
+        }),
         created_at: fixed.created_at,
         updated_at: time(row.get(4).map_err(|error| damaged(&error))?)?,
         recheck_due: due.map(time).transpose()?,

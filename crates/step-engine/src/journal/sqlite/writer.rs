@@ -30,8 +30,12 @@ impl Pending {
     fn send(self, failure: Option<&JournalError>) {
         // A caller that went away needs no answer.
         match self {
-            Self::Admit(reply, answer) => drop(reply.send(failure.map_or(answer, |error| Err(error.clone())))),
-            Self::Append(reply, answer) => drop(reply.send(failure.map_or(answer, |error| Err(error.clone())))),
+            Self::Admit(reply, answer) => {
+                drop(reply.send(failure.map_or(answer, |error| Err(error.clone()))))
+            }
+            Self::Append(reply, answer) => {
+                drop(reply.send(failure.map_or(answer, |error| Err(error.clone()))))
+            }
         }
     }
 }
@@ -44,7 +48,11 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.execute_batch(include_str!("../schema.sql"))?;
-    connection.query_row("UPDATE epoch SET value = value + 1 RETURNING value", [], |row| row.get(0))
+    connection.query_row(
+        "UPDATE epoch SET value = value + 1 RETURNING value",
+        [],
+        |row| row.get(0),
+    )
 }
 
 pub(super) struct Writer {
@@ -56,7 +64,12 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(connection: Connection, epoch: i64, dir: PathBuf, crash: CrashPlan) -> Self {
-        Self { connection, epoch, dir, crash }
+        Self {
+            connection,
+            epoch,
+            dir,
+            crash,
+        }
     }
 
     pub(super) fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
@@ -71,7 +84,11 @@ impl Writer {
     }
 
     /// One transaction for the whole batch: all of it is durable, or none.
-    fn commit(&mut self, batch: impl Iterator<Item = Request>, pending: &mut Vec<Pending>) -> Result<(), JournalError> {
+    fn commit(
+        &mut self,
+        batch: impl Iterator<Item = Request>,
+        pending: &mut Vec<Pending>,
+    ) -> Result<(), JournalError> {
         let mut written = 0;
         let transaction = self.connection.transaction();
         let result = match transaction {
@@ -80,9 +97,13 @@ impl Writer {
                 for request in batch {
                     pending.push(write(&transaction, request, &mut written));
                 }
-                fenced.and_then(|()| self.crash.reach(CrashPoint::BeforeCommit, written)).and_then(|()| {
-                    transaction.commit().map_err(|error| failed(&self.dir, &error))
-                })
+                fenced
+                    .and_then(|()| self.crash.reach(CrashPoint::BeforeCommit, written))
+                    .and_then(|()| {
+                        transaction
+                            .commit()
+                            .map_err(|error| failed(&self.dir, &error))
+                    })
             }
             Err(error) => {
                 let error = failed(&self.dir, &error);
@@ -99,7 +120,11 @@ fn check_epoch(connection: &Connection, epoch: i64) -> Result<(), JournalError> 
         .prepare_cached("SELECT value FROM epoch")
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
         .map_err(|error| rows::damaged(&error))?;
-    if now == epoch { Ok(()) } else { Err(JournalError::Fenced) }
+    if now == epoch {
+        Ok(())
+    } else {
+        Err(JournalError::Fenced)
+    }
 }
 
 fn write(connection: &Connection, request: Request, written: &mut usize) -> Pending {
@@ -135,15 +160,21 @@ fn write_admission(connection: &Connection, row: &RunRow) -> Result<Admission, J
 }
 
 /// Checks all transitions before the first row is written, so that a refusal leaves nothing of the request.
-fn write_records(connection: &Connection, run: &RunId, records: Vec<Record>) -> Result<Vec<Entry>, JournalError> {
+fn write_records(
+    connection: &Connection,
+    run: &RunId,
+    records: Vec<Record>,
+) -> Result<Vec<Entry>, JournalError> {
     let mut row = rows::run(connection, run)?
         .ok_or_else(|| JournalError::Damaged(format!("run {run} is not in the journal")))?;
     let at = Timestamp::now();
     for record in &records {
         row.follow(record, at)?;
     }
-    let entries: rusqlite::Result<Vec<Entry>> =
-        records.into_iter().map(|record| rows::insert_record(connection, run, at, record)).collect();
+    let entries: rusqlite::Result<Vec<Entry>> = records
+        .into_iter()
+        .map(|record| rows::insert_record(connection, run, at, record))
+        .collect();
     let entries = entries.map_err(|error| rows::damaged(&error))?;
     rows::update_run(connection, &row).map_err(|error| rows::damaged(&error))?;
     Ok(entries)
@@ -155,5 +186,8 @@ fn failed(dir: &std::path::Path, error: &rusqlite::Error) -> JournalError {
         Some(ErrorCode::ReadOnly) => "the file is read-only".to_owned(),
         _ => error.to_string(),
     };
-    JournalError::Unwritable { path: dir.to_owned(), why }
+    JournalError::Unwritable {
+        path: dir.to_owned(),
+        why,
+    }
 }

@@ -27,21 +27,36 @@ impl Node {
             strict_booleans: true,
             merge_keys: MergeKeyPolicy::Error,
         };
-        let root: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let line = error.location().map_or(1, |at| usize::try_from(at.line()).unwrap_or(1));
-            (line, format!("not valid YAML: {}", error.render_with_formatter(&UserMessageFormatter)))
-        })?;
+        let root: Spanned<Raw> =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+                let line = error
+                    .location()
+                    .map_or(1, |at| usize::try_from(at.line()).unwrap_or(1));
+                (
+                    line,
+                    format!(
+                        "not valid YAML: {}",
+                        error.render_with_formatter(&UserMessageFormatter)
+                    ),
+                )
+            })?;
         let root = Self::from(root);
         match root.tree {
             Tree::Fields(_) => Ok(root),
-            Tree::Scalar(_) | Tree::Items(_) => Err((1, "a workflow file is a map with name, inputs and steps".into())),
+            Tree::Scalar(_) | Tree::Items(_) => Err((
+                1,
+                "a workflow file is a map with name, inputs and steps".into(),
+            )),
         }
     }
 
     /// A field of a map; `None` where there is none.
     pub(super) fn get(&self, name: &str) -> Option<&Node> {
         match &self.tree {
-            Tree::Fields(fields) => fields.iter().find(|(field, _)| field == name).map(|(_, node)| node),
+            Tree::Fields(fields) => fields
+                .iter()
+                .find(|(field, _)| field == name)
+                .map(|(_, node)| node),
             Tree::Scalar(_) | Tree::Items(_) => None,
         }
     }
@@ -49,7 +64,10 @@ impl Node {
     /// The fields of a map; empty for anything else.
     pub(super) fn fields(&self) -> Vec<(&str, &Node)> {
         match &self.tree {
-            Tree::Fields(fields) => fields.iter().map(|(name, node)| (name.as_str(), node)).collect(),
+            Tree::Fields(fields) => fields
+                .iter()
+                .map(|(name, node)| (name.as_str(), node))
+                .collect(),
             Tree::Scalar(_) | Tree::Items(_) => Vec::new(),
         }
     }
@@ -67,7 +85,10 @@ impl Node {
         match &self.tree {
             Tree::Scalar(value) => value.clone(),
             Tree::Items(items) => items.iter().map(Node::to_value).collect(),
-            Tree::Fields(fields) => fields.iter().map(|(name, node)| (name.clone(), node.to_value())).collect(),
+            Tree::Fields(fields) => fields
+                .iter()
+                .map(|(name, node)| (name.clone(), node.to_value()))
+                .collect(),
         }
     }
 }
@@ -82,8 +103,14 @@ impl From<Spanned<Raw>> for Node {
     fn from(spanned: Spanned<Raw>) -> Self {
         let line = usize::try_from(spanned.referenced.line()).unwrap_or(0);
         match spanned.value {
-            Raw::Scalar(value) => Self { line, tree: Tree::Scalar(value) },
-            Raw::Items(items) => Self { line, tree: Tree::Items(items.into_iter().map(Self::from).collect()) },
+            Raw::Scalar(value) => Self {
+                line,
+                tree: Tree::Scalar(value),
+            },
+            Raw::Items(items) => Self {
+                line,
+                tree: Tree::Items(items.into_iter().map(Self::from).collect()),
+            },
             Raw::Fields(fields) => {
                 // A field stands where its key stands: that is where a reader looks.
                 let field = |(name, value): (Spanned<String>, Spanned<Raw>)| {
@@ -91,7 +118,10 @@ impl From<Spanned<Raw>> for Node {
                     node.line = usize::try_from(name.referenced.line()).unwrap_or(node.line);
                     (name.value, node)
                 };
-                Self { line, tree: Tree::Fields(fields.into_iter().map(field).collect()) }
+                Self {
+                    line,
+                    tree: Tree::Fields(fields.into_iter().map(field).collect()),
+                }
             }
         }
     }

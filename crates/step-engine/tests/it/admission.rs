@@ -1,0 +1,98 @@
+//! What a repeat does, over the real engine.
+
+use std::sync::Arc;
+
+use forgeline_step_engine::journal::memory::MemoryJournal;
+use forgeline_step_engine::journal::{Admission, RunOptions};
+use forgeline_step_engine::{Decision, OnFailure, Origin, RunState};
+use serde_json::json;
+
+use crate::world::{STEPS, Trouble, World, request, run};
+
+#[tokio::test]
+async fn calls_at_once_join_one_run() {
+    let world = World::default();
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let (first, second, third) = tokio::join!(
+        run(&engine, request(&world, "s")),
+        run(&engine, request(&world, "s")),
+        run(&engine, request(&world, "s"))
+    );
+    assert_eq!((&first, &first), (&second, &third));
+    assert_eq!(world.with(|things| things.applied), STEPS.len());
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_success_finds_everything_and_makes_nothing() {
+    let world = World::default();
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    run(&engine, request(&world, "s")).await;
+    let again = run(&engine, request(&world, "s")).await;
+    let snapshot = engine.snapshot(&again).await.unwrap();
+    assert_eq!(snapshot.run.state, RunState::Succeeded);
+    assert!(snapshot.steps.iter().all(|step| step.origin == Some(Origin::Existing)));
+    assert_eq!(world.with(|things| things.applied), STEPS.len());
+    assert_eq!(snapshot.outputs, json!({"last": "d"}));
+}
+
+#[tokio::test]
+async fn a_repeat_repairs_what_is_missing_and_a_failed_repair_undoes_only_itself() {
+    let world = World::default();
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    run(&engine, request(&world, "s")).await;
+    world.with(|things| things.made.remove("d"));
+    world.trouble("d", Trouble::Refused);
+    let failed = run(&engine, request(&world, "s")).await;
+    assert_eq!(engine.snapshot(&failed).await.unwrap().run.state, RunState::Compensated);
+    assert_eq!(world.names(), ["a", "b", "c", "e"]);
+    let repaired = run(&engine, request(&world, "s")).await;
+    assert_eq!(engine.snapshot(&repaired).await.unwrap().run.state, RunState::Succeeded);
+    assert_eq!(world.names(), STEPS);
+}
+
+#[tokio::test]
+async fn what_is_somebody_elses_stops_the_run_and_stays() {
+    let world = World::default();
+    world.with(|things| things.made.insert("d".into(), None));
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let id = run(&engine, request(&world, "s")).await;
+    let snapshot = engine.snapshot(&id).await.unwrap();
+    assert_eq!(snapshot.error.unwrap().1.code, "project.not_ours");
+    assert_eq!(world.names(), ["d"]);
+    let mut adopting = request(&world, "s");
+    adopting.options = RunOptions { adopt: true, ..RunOptions::default() };
+    let id = run(&engine, adopting).await;
+    let snapshot = engine.snapshot(&id).await.unwrap();
+    assert_eq!(snapshot.run.state, RunState::Succeeded);
+    assert_eq!(snapshot.steps[3].origin, Some(Origin::Adopted));
+}
+
+#[tokio::test]
+async fn a_kept_run_goes_on_from_where_it_failed() {
+    let world = World::default();
+    world.trouble("d", Trouble::Refused);
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let mut keeping = request(&world, "s");
+    keeping.options = RunOptions { on_failure: OnFailure::Keep, ..RunOptions::default() };
+    let id = run(&engine, keeping).await;
+    assert_eq!(engine.snapshot(&id).await.unwrap().run.state, RunState::Failed);
+    assert_eq!(world.names(), ["a", "b", "c", "e"]);
+    engine.decide(&id, Decision::Continue, "test").await.unwrap();
+    engine.wait(&id, None).await;
+    assert_eq!(engine.snapshot(&id).await.unwrap().run.state, RunState::Succeeded);
+    assert_eq!(world.names(), STEPS);
+}
+
+#[tokio::test]
+async fn a_run_with_an_ambiguous_request_holds_its_resources_until_the_last_look() {
+    let world = World::default();
+    world.trouble("a", Trouble::LostAfter);
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let id = run(&engine, request(&world, "s")).await;
+    let row = engine.snapshot(&id).await.unwrap().run;
+    assert_eq!(row.state, RunState::Succeeded);
+    if row.recheck_due.is_some() {
+        let answer = engine.start(request(&world, "another")).await.unwrap();
+        assert!(matches!(answer, Admission::Settling { .. } | Admission::Fresh(_)), "{answer:?}");
+    }
+}

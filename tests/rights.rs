@@ -1,0 +1,152 @@
+//! A right that is missing when a step needs it: undone, and said with variable, system, right and fix.
+
+use serde_json::{Value, json};
+
+use crate::support::Sandbox;
+
+async fn compensated_after(change: Value) -> Value {
+    let sandbox = Sandbox::start("0ms");
+    sandbox.rights(change.clone()).await;
+    let ran = sandbox.create("shop", &[]);
+    assert_eq!(ran.code, 6, "{change}: {ran:?}");
+    let view = ran.json();
+    assert_eq!(view["state"], "compensated", "{view}");
+    sandbox.assert_empty().await;
+    for secret in [
+        "GITEA_MCP_TOKEN",
+        "GITEA_TOKEN",
+        "GITHUB_PAT",
+        "GITHUB_MIRROR_TOKEN",
+        "KUBE_TOKEN",
+    ] {
+        let value = &sandbox.env[secret];
+        assert!(
+            !ran.stdout.contains(value) && !ran.stderr.contains(value),
+            "{secret} was shown"
+        );
+    }
+    view["error"].clone()
+}
+
+fn says(error: &Value, parts: &[&str]) {
+    let text = format!(
+        "{} {}",
+        error["message"].as_str().unwrap(),
+        error["remedy"].as_str().unwrap()
+    );
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is missing in: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_gitea_mcp_token_that_is_no_longer_accepted() {
+    let error = compensated_after(json!({"role": "gitea_mcp", "valid": false})).await;
+    assert_eq!(error["code"], "gitea_mcp.unauthorized");
+    says(
+        &error,
+        &[
+            "gitea-mcp",
+            "GITEA_MCP_TOKEN",
+            "not accepted",
+            "put a valid token",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_gitea_mcp_token_without_the_scope_for_issues() {
+    let error = compensated_after(json!({"role": "gitea_mcp", "revoke": ["write:issue"]})).await;
+    assert_eq!(
+        (error["code"].as_str(), error["step"].as_str()),
+        (Some("gitea_mcp.missing_scope"), Some("issue"))
+    );
+    says(
+        &error,
+        &[
+            "gitea-mcp",
+            "GITEA_MCP_TOKEN",
+            "`write:issue`",
+            "make a Gitea token",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_github_token_without_the_scope_repo() {
+    let error = compensated_after(json!({"role": "github", "revoke": ["repo"]})).await;
+    says(
+        &error,
+        &["github", "GITHUB_PAT", "`repo`", "gh auth refresh"],
+    );
+}
+
+#[tokio::test]
+async fn a_service_account_that_may_not_create_namespaces() {
+    let error =
+        compensated_after(json!({"role": "kubernetes", "revoke": ["create namespaces"]})).await;
+    assert_eq!(error["code"], "kubernetes.missing_scope");
+    says(
+        &error,
+        &["kubernetes", "KUBE_TOKEN", "create", "ClusterRole"],
+    );
+}
+
+#[tokio::test]
+async fn a_service_account_that_may_not_apply_a_quota_leaves_no_namespace() {
+    let error =
+        compensated_after(json!({"role": "kubernetes", "revoke": ["patch resourcequotas"]})).await;
+    says(
+        &error,
+        &["ResourceQuota", "KUBE_TOKEN", "patch", "ClusterRole"],
+    );
+}
+
+#[tokio::test]
+async fn a_mirror_token_that_may_not_push() {
+    let error = compensated_after(json!({"role": "github_mirror", "revoke": ["repo"]})).await;
+    assert_eq!(error["code"], "mirror.push_refused");
+    says(
+        &error,
+        &["github", "GITHUB_MIRROR_TOKEN", "right to push", "grant"],
+    );
+}
+
+#[tokio::test]
+async fn two_tokens_of_different_gitea_users_are_refused() {
+    let error = compensated_after(json!({"role": "gitea_mcp", "user": "someone"})).await;
+    says(&error, &["GITEA_MCP_TOKEN", "GITEA_TOKEN", "same user"]);
+}
+
+#[tokio::test]
+async fn a_repository_that_cannot_be_deleted_is_listed_with_the_command() {
+    let sandbox = Sandbox::start("0ms");
+    sandbox
+        .rights(json!({"role": "github", "revoke": ["delete_repo"]}))
+        .await;
+    sandbox
+        .rights(json!({"role": "github_mirror", "revoke": ["repo"]}))
+        .await;
+    let ran = sandbox.create("shop", &[]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    let view = ran.json();
+    assert_eq!(view["state"], "stuck");
+    assert_eq!(view["left_behind"].as_array().unwrap().len(), 1, "{view}");
+    assert_eq!(
+        view["left_behind"][0]["command"],
+        "gh repo delete acme/shop --yes"
+    );
+    // With the right granted, the undo can be retried.
+    sandbox
+        .rights(json!({"role": "github", "grant": ["delete_repo"]}))
+        .await;
+    let run = view["run_id"].as_str().unwrap();
+    let retried =
+        crate::support::run(&mut sandbox.forgeline(&["resume", run, "--retry-undo", "-o", "json"]));
+    assert_eq!(
+        (retried.code, retried.json()["state"].as_str()),
+        (6, Some("compensated")),
+        "{retried:?}"
+    );
+    sandbox.assert_empty().await;
+}

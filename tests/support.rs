@@ -1,0 +1,296 @@
+//! A sandbox in a process of its own, the program against it, and a plain JSON-RPC client.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// A program under test that ends with its test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program without any of our variables.
+pub(crate) fn forgeline(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forgeline"));
+    command.args(args).env_clear().stdin(Stdio::null());
+    for name in ["PATH", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("USER", "tester").env("HOME", "/nonexistent");
+    command
+}
+
+/// What a command printed, and its exit code.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// stdout as exactly one JSON value.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("stdout is not one JSON value: {error}\n{self:?}"))
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> Ran {
+    Ran::of(&command.output().expect("the program can be started"))
+}
+
+/// `forgeline sandbox` in a process of its own, with a data directory for the programs that use it.
+pub(crate) struct Sandbox {
+    _process: Running,
+    pub(crate) env: BTreeMap<String, String>,
+    http: reqwest::Client,
+    _dir: tempfile::TempDir,
+}
+
+impl Sandbox {
+    pub(crate) fn start(latency: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut command = forgeline(&["sandbox", "--latency", latency]);
+        let mut process = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the sandbox starts");
+        let stdout = process.stdout.take().expect("its stdout");
+        let mut env = BTreeMap::new();
+        for line in BufReader::new(stdout).lines() {
+            let line = line.expect("a line of text");
+            let (name, value) = line
+                .strip_prefix("export ")
+                .and_then(|rest| rest.split_once('='))
+                .expect("an export line");
+            env.insert(name.to_owned(), value.trim_matches('\'').to_owned());
+            if name == "FORGELINE_SANDBOX_SECOND_TOKEN" {
+                break;
+            }
+        }
+        env.insert(
+            "FORGELINE_DATA_DIR".into(),
+            dir.path().join("data").display().to_string(),
+        );
+        Self {
+            _process: Running(process),
+            env,
+            http: reqwest::Client::new(),
+            _dir: dir,
+        }
+    }
+
+    /// The program with the variables that the sandbox printed.
+    pub(crate) fn forgeline(&self, args: &[&str]) -> Command {
+        let mut command = forgeline(args);
+        command.envs(&self.env);
+        command
+    }
+
+    pub(crate) fn create(&self, name: &str, more: &[&str]) -> Ran {
+        let mut args = vec!["create", name, "-o", "json"];
+        args.extend(more);
+        run(&mut self.forgeline(&args))
+    }
+
+    async fn control(&self, method: reqwest::Method, what: &str, body: Option<&Value>) -> Value {
+        let url = format!("{}/{what}", self.env["FORGELINE_SANDBOX_URL"]);
+        let mut request = self
+            .http
+            .request(method, url)
+            .bearer_auth(&self.env["FORGELINE_SANDBOX_TOKEN"]);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.expect("the control API answers");
+        assert!(
+            response.status().is_success(),
+            "{what}: {}",
+            response.status()
+        );
+        let text = response.text().await.expect("a body");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    pub(crate) async fn store(&self) -> Value {
+        self.control(reqwest::Method::GET, "store", None).await
+    }
+
+    pub(crate) async fn requests(&self) -> Vec<Value> {
+        self.control(reqwest::Method::GET, "requests", None)
+            .await
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    pub(crate) async fn forget_requests(&self) {
+        self.control(reqwest::Method::DELETE, "requests", None)
+            .await;
+    }
+
+    pub(crate) async fn rights(&self, change: Value) {
+        self.control(reqwest::Method::POST, "rights", Some(&change))
+            .await;
+    }
+
+    pub(crate) async fn fault(&self, order: Value) {
+        self.control(reqwest::Method::POST, "faults", Some(&order))
+            .await;
+    }
+
+    pub(crate) async fn seed(&self, seed: Value) {
+        self.control(reqwest::Method::POST, "seed", Some(&seed))
+            .await;
+    }
+
+    /// Asserts that no repository, namespace or object of anybody is there.
+    pub(crate) async fn assert_empty(&self) {
+        let store = self.store().await;
+        for what in ["gitea", "github", "namespaces", "objects"] {
+            assert_eq!(store[what], json!([]), "{what}");
+        }
+    }
+
+    /// A clone address with the login of one of the sandbox's tokens.
+    pub(crate) fn with_login(&self, url: &str, token: &str) -> String {
+        url.replacen("http://", &format!("http://acme:{}@", self.env[token]), 1)
+    }
+}
+
+/// `forgeline serve` over HTTP.
+pub(crate) struct Server {
+    pub(crate) process: Running,
+    pub(crate) url: String,
+    pub(crate) bearer: String,
+    pub(crate) http: reqwest::Client,
+    /// What it said on stderr before it was ready.
+    pub(crate) said: String,
+}
+
+pub(crate) const BEARER: &str = "0123456789abcdef0123456789abcdef";
+
+impl Server {
+    /// Starts a server with these variables and waits until it says that it serves.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        command.env("FORGELINE_LISTEN", format!("127.0.0.1:{port}"));
+        let mut process = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut stderr = BufReader::new(process.stderr.take().expect("its stderr"));
+        let (mut said, mut url, mut bearer) = (String::new(), String::new(), BEARER.to_owned());
+        loop {
+            let mut line = String::new();
+            let read = stderr.read_line(&mut line).expect("a line of text");
+            assert_ne!(read, 0, "the server ended before it served:\n{said}");
+            said.push_str(&line);
+            if let Some(at) = line.strip_prefix("forgeline serves MCP at ") {
+                url = at.trim().to_owned();
+            }
+            if let Some((_, rest)) = line.split_once("Authorization: Bearer ") {
+                let shown = rest.trim().trim_end_matches('"');
+                if shown != "$FORGELINE_STATIC_TOKEN" {
+                    bearer = shown.to_owned();
+                }
+                break;
+            }
+        }
+        // The rest is read so that the server never blocks on a full pipe.
+        std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        Self {
+            process: Running(process),
+            url,
+            bearer,
+            http: reqwest::Client::new(),
+            said,
+        }
+    }
+
+    /// A server against a sandbox in another process.
+    pub(crate) fn against(sandbox: &Sandbox) -> Self {
+        let mut command = sandbox.forgeline(&["serve"]);
+        command.env("FORGELINE_STATIC_TOKEN", BEARER);
+        Self::start(command)
+    }
+
+    pub(crate) fn address(&self, path: &str) -> String {
+        self.url.replace("/mcp", path)
+    }
+
+    /// One JSON-RPC request of the initialize era (stateless, JSON answer).
+    pub(crate) async fn rpc(&self, method: &str, params: Value) -> Value {
+        let request = self.http.post(&self.url).bearer_auth(&self.bearer);
+        let request = request
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-11-25");
+        let response = request
+            .json(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+            .send()
+            .await;
+        let response = response.expect("the server answers");
+        assert_eq!(response.status(), 200, "{method}");
+        response.json().await.expect("a JSON answer")
+    }
+
+    /// Calls a tool and answers its result.
+    pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Value {
+        let answer = self
+            .rpc("tools/call", json!({"name": tool, "arguments": arguments}))
+            .await;
+        assert!(answer["error"].is_null(), "{tool}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Calls a tool and answers its structured content.
+    pub(crate) async fn view(&self, tool: &str, arguments: Value) -> Value {
+        self.call(tool, arguments).await["structuredContent"].clone()
+    }
+}
+
+/// The commit of a clone's HEAD.
+pub(crate) fn cloned_head(url: &str, dir: &Path) -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git")
+            .args(args)
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .output()
+            .expect("git runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let target = dir.display().to_string();
+    git(&["clone", "--quiet", url, &target]);
+    git(&["-C", &target, "rev-parse", "HEAD"])
+}
