@@ -1,7 +1,7 @@
 //! What the outside sees of a run: the RunView of the contract, the same over MCP and in the CLI.
 
 use forgeline_step_engine::{
-    Cause, Origin, RunState, Snapshot, StepError, StepSnapshot, StepState,
+    Cause, Effect, Origin, RunState, Snapshot, StepError, StepSnapshot, StepState,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -297,29 +297,30 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
             kept && step
                 .error
                 .as_ref()
-                .is_some_and(|error| error.effect == forgeline_step_engine::Effect::Left)
+                .is_some_and(|error| error.effect == Effect::Left)
         }
-        _ => false,
+        _ => step.left_by_operator,
     };
     let steps = snapshot
         .steps
         .iter()
-        .filter(|step| left(step) && !step.kind.ends_with(".describe"));
+        .filter(|step| !step.kind.ends_with(".describe"));
+    let steps = steps.filter(|step| left(step) || step.recheck_error.is_some());
     steps
         .map(|step| {
-            let waits = || "its undo waits for another step's".to_owned();
+            let error = step.recheck_error.as_ref().or(step.error.as_ref());
+            let why = match error {
+                Some(error) => error.message.clone(),
+                None if kept => "kept on request".to_owned(),
+                None => "its undo waits for another step's".to_owned(),
+            };
+            let command = error
+                .and_then(|error| error.command.clone())
+                .unwrap_or_default();
             LeftBehind {
                 artifact: name(step),
-                why: match &step.error {
-                    Some(error) => error.message.clone(),
-                    None if kept => "kept on request".to_owned(),
-                    None => waits(),
-                },
-                command: step
-                    .error
-                    .as_ref()
-                    .and_then(|error| error.command.clone())
-                    .unwrap_or_default(),
+                why,
+                command,
             }
         })
         .collect()
@@ -353,7 +354,8 @@ impl Artifacts {
 /// The output of the step of this kind, while its artifact is there.
 fn artifact<T: serde::de::DeserializeOwned>(snapshot: &Snapshot, kind: &str) -> Option<T> {
     let step = snapshot.steps.iter().find(|step| step.kind == kind)?;
-    let there = !matches!(step.state, StepState::Compensated | StepState::Skipped);
+    let there =
+        step.left_by_operator || !matches!(step.state, StepState::Compensated | StepState::Skipped);
     let output = step.output.as_ref().filter(|_| there)?;
     serde_json::from_value(output.clone()).ok()
 }

@@ -27,7 +27,7 @@ pub async fn drive(host: &mut dyn Host, run: &RunRow) -> Result<RunState, HostEr
                     &run.workflow,
                     host.history().iter().map(|entry| &entry.record),
                 )
-                .cause();
+                .cause;
                 host.end(RunState::Stuck, cause).await?;
                 return Ok(RunState::Stuck);
             }

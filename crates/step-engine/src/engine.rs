@@ -20,9 +20,9 @@ use crate::error::EngineError;
 use crate::event::RunEvent;
 use crate::history::Progress;
 use crate::host::HostError;
-use crate::host::embedded::{EmbeddedHost, Surroundings};
+use crate::host::embedded::{EmbeddedHost, Surroundings, recheck_due};
 use crate::journal::{Admission, Journal, JournalError, RunOptions, RunQuery, RunRow};
-use crate::record::{Decision, Record};
+use crate::record::{Decision, Entry, Record};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::state::{RunState, StepState};
@@ -55,10 +55,11 @@ pub struct Engine {
 struct Inner {
     journal: Arc<dyn Journal>,
     registry: Arc<Registry>,
-    events: broadcast::Sender<RunEvent>,
     driven: Mutex<HashMap<RunId, Driven>>,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    /// One re-check at a time: two of one run could act on what a later run made.
+    rechecking: tokio::sync::Mutex<()>,
     halted: watch::Sender<Option<JournalError>>,
     /// Another process drives the live runs of this journal; this one only reads.
     elsewhere: bool,
@@ -69,6 +70,22 @@ struct Inner {
 struct Driven {
     cancel: Arc<watch::Sender<Option<String>>>,
     ended: watch::Receiver<bool>,
+}
+
+/// The claim on driving a run; let go of when dropped.
+struct Slot {
+    engine: Engine,
+    run_id: RunId,
+    cancelled: watch::Receiver<Option<String>>,
+    end: watch::Sender<bool>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.engine.all_driven().remove(&self.run_id);
+        // Nobody waits: nothing to tell.
+        let _ = self.end.send(true);
+    }
 }
 
 impl Engine {
@@ -90,10 +107,10 @@ impl Engine {
         let inner = Inner {
             journal,
             registry,
-            events: broadcast::channel(4096).0,
             driven: Mutex::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            rechecking: tokio::sync::Mutex::default(),
             halted: watch::channel(None).0,
             elsewhere,
         };
@@ -109,7 +126,7 @@ impl Engine {
 
     /// Every record of every run as it becomes durable. A slow receiver loses the oldest ones.
     pub fn events(&self) -> broadcast::Receiver<RunEvent> {
-        self.inner.events.subscribe()
+        self.inner.journal.events()
     }
 
     /// Resolves when the journal refused and this process must stop acting.
@@ -132,17 +149,27 @@ impl Engine {
     /// Inputs that do not fit, or a journal that cannot be written.
     pub async fn start(&self, request: Request) -> Result<Admission, EngineError> {
         let row = self.row(request)?;
-        self.discharge_due().await?;
+        let engine = self.clone();
+        // A task of its own: a caller that goes away must not leave an admitted run that nobody drives.
+        let admitting = self
+            .inner
+            .tasks
+            .spawn(async move { engine.admit(row).await });
+        admitting
+            .await
+            .map_err(|error| EngineError::NotNow(format!("the call did not end: {error}")))?
+    }
+
+    async fn admit(&self, row: RunRow) -> Result<Admission, EngineError> {
+        self.discharge_due(&row).await?;
+        let slot = self.reserve(&row.run_id);
         let admission = self.inner.journal.admit(row).await?;
-        match &admission {
-            Admission::Fresh(row) => self.spawn((**row).clone(), Vec::new()).await?,
-            Admission::Joined(row) => self.take_up((**row).clone()).await?,
-            Admission::Answered(_)
-            | Admission::Conflict { .. }
-            | Admission::Busy { .. }
-            | Admission::Locked { .. }
-            | Admission::Stuck { .. }
-            | Admission::Settling { .. } => {}
+        match (&admission, slot) {
+            (Admission::Fresh(row), Some(slot)) => {
+                self.launch(slot, (**row).clone(), Vec::new()).await?
+            }
+            (Admission::Joined(row), _) => self.take_up((**row).clone()).await?,
+            _ => {}
         }
         Ok(admission)
     }
@@ -201,9 +228,9 @@ impl Engine {
 
     /// Drives a live run unless this process already does.
     async fn take_up(&self, row: RunRow) -> Result<(), EngineError> {
-        if self.driven(&row.run_id).is_some() {
+        let Some(slot) = self.reserve(&row.run_id) else {
             return Ok(());
-        }
+        };
         // It may have ended between the caller's look and now.
         if !self.known(&row.run_id).await?.state.is_live() {
             return Ok(());
@@ -213,43 +240,51 @@ impl Engine {
             .append(&row.run_id, vec![Record::Resumed])
             .await?;
         let history = self.inner.journal.history(&row.run_id).await?;
-        self.spawn(row, history).await
+        self.launch(slot, row, history).await
     }
 
-    async fn spawn(
-        &self,
-        row: RunRow,
-        history: Vec<crate::record::Entry>,
-    ) -> Result<(), EngineError> {
-        let earlier = self.earlier(&row).await?;
+    /// Claims the driving of a run, before anything about it is read. `None`: it is driven already.
+    fn reserve(&self, run: &RunId) -> Option<Slot> {
         let (cancel, cancelled) = watch::channel(None);
         let (end, ended) = watch::channel(false);
-        let driven = Driven {
-            cancel: Arc::new(cancel),
-            ended,
-        };
-        {
-            let mut all = self.all_driven();
-            if all.contains_key(&row.run_id) {
-                return Ok(());
-            }
-            all.insert(row.run_id.clone(), driven);
+        let mut all = self.all_driven();
+        if all.contains_key(run) {
+            return None;
         }
+        all.insert(
+            run.clone(),
+            Driven {
+                cancel: Arc::new(cancel),
+                ended,
+            },
+        );
+        Some(Slot {
+            engine: self.clone(),
+            run_id: run.clone(),
+            cancelled,
+            end,
+        })
+    }
+
+    async fn launch(
+        &self,
+        slot: Slot,
+        row: RunRow,
+        history: Vec<Entry>,
+    ) -> Result<(), EngineError> {
+        let earlier = self.earlier(&row).await?;
         let around = Surroundings {
             journal: Arc::clone(&self.inner.journal),
             registry: Arc::clone(&self.inner.registry),
-            events: self.inner.events.clone(),
             stopping: self.inner.stopping.clone(),
-            cancel: cancelled,
+            cancel: slot.cancelled.clone(),
         };
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
             let mut host = EmbeddedHost::new(row.clone(), around, earlier, history);
             let result = drive(&mut host, &row).await;
-            engine.all_driven().remove(&row.run_id);
             engine.after(&row, result);
-            // Nobody waits: nothing to tell.
-            let _ = end.send(true);
+            drop(slot);
         });
         Ok(())
     }
@@ -259,6 +294,9 @@ impl Engine {
             Ok(state) => {
                 tracing::info!(run_id = %row.run_id, subject = row.subject, state = state.as_str(), "run ended");
                 self.schedule_recheck(row.run_id.clone());
+            }
+            Err(HostError::Panicked) => {
+                tracing::error!(run_id = %row.run_id, "run stopped: a step panicked; resume it with a mended program");
             }
             Err(HostError::Stopping) => {
                 tracing::info!(run_id = %row.run_id, "run stopped at a journal point")
@@ -314,9 +352,14 @@ impl Engine {
                 ..RunQuery::default()
             })
             .await?;
-        let count = live.len();
+        let mut count = 0;
         for row in live {
-            self.take_up(row).await?;
+            let run = row.run_id.clone();
+            // One run that cannot be read must not keep the others from going on.
+            match self.take_up(row).await {
+                Ok(()) => count += 1,
+                Err(error) => tracing::error!(run_id = %run, %error, "a run could not be resumed"),
+            }
         }
         for row in self
             .inner
@@ -355,24 +398,45 @@ impl Engine {
             };
         }
         self.check_decision(&row, &decision).await?;
+        let Some(slot) = self.reserve(run) else {
+            return Err(EngineError::NotNow(format!(
+                "run {run} is being driven right now"
+            )));
+        };
         let mut records = vec![Record::Operator {
             decision: decision.clone(),
             by: by.to_owned(),
         }];
         if decision == Decision::Abandon {
+            let history = self.inner.journal.history(run).await?;
+            // A stuck run still owes the look that its ambiguous requests ask for.
+            let stuck = row.state == RunState::Stuck;
+            let due = if stuck {
+                recheck_due(&self.inner.registry, &row, &history)
+            } else {
+                row.recheck_due
+            };
             records.push(Record::Ended {
                 state: RunState::Abandoned,
                 cause: row.cause,
-                recheck_due: row.recheck_due,
+                recheck_due: due,
             });
         }
-        self.inner.journal.append(run, records).await?;
-        if decision != Decision::Abandon {
-            let row = self.known(run).await?;
-            let history = self.inner.journal.history(run).await?;
-            self.spawn(row, history).await?;
+        match self.inner.journal.append(run, records).await {
+            Err(JournalError::Superseded(other)) => {
+                let message =
+                    format!("run {run} was superseded: its names belong to run {other} by now");
+                return Err(EngineError::NotNow(message));
+            }
+            other => drop(other?),
         }
-        Ok(())
+        if decision == Decision::Abandon {
+            self.schedule_recheck(run.clone());
+            return Ok(());
+        }
+        let row = self.known(run).await?;
+        let history = self.inner.journal.history(run).await?;
+        self.launch(slot, row, history).await
     }
 
     async fn check_decision(&self, row: &RunRow, decision: &Decision) -> Result<(), EngineError> {
@@ -388,33 +452,16 @@ impl Engine {
                 row.state.as_str()
             )));
         }
-        if *decision == Decision::Continue {
-            let query = RunQuery {
-                subject: Some(row.subject.clone()),
-                limit: Some(1),
-                ..RunQuery::default()
-            };
-            if let Some(newest) = self
-                .inner
-                .journal
-                .runs(&query)
-                .await?
-                .first()
-                .filter(|newest| newest.run_id != row.run_id)
-            {
-                return Err(EngineError::NotNow(format!(
-                    "run {} was superseded by run {}",
-                    row.run_id, newest.run_id
-                )));
-            }
-        }
         if let Decision::Skip(id) = decision {
-            let known = row.workflow.step(id).is_some();
-            if !known {
-                return Err(EngineError::NotNow(format!(
-                    "run {} has no step `{id}`",
-                    row.run_id
-                )));
+            let history = self.inner.journal.history(&row.run_id).await?;
+            let progress = Progress::of(&row.workflow, history.iter().map(|entry| &entry.record));
+            if !progress
+                .steps
+                .get(id)
+                .is_some_and(crate::history::StepProgress::may_have_made)
+            {
+                let message = format!("step `{id}` of run {} has nothing left to undo", row.run_id);
+                return Err(EngineError::NotNow(message));
             }
         }
         Ok(())
@@ -432,12 +479,13 @@ impl Engine {
                 row.state.as_str()
             )));
         }
+        // Durable before it is answered, whoever drives the run.
+        self.inner
+            .journal
+            .append(run, vec![Record::StopAsked { by: by.to_owned() }])
+            .await?;
         if self.driven(run).is_none() {
-            self.inner
-                .journal
-                .append(run, vec![Record::StopAsked { by: by.to_owned() }])
-                .await?;
-            return self.take_up(row).await;
+            self.take_up(row).await?;
         }
         if let Some(driven) = self.driven(run) {
             driven.cancel.send_replace(Some(by.to_owned()));

@@ -22,6 +22,8 @@ pub struct Progress {
     pub settling: bool,
     /// The state of the last `Ended` record. `None`: the run was never ended, or was taken up again.
     pub ended: Option<RunState>,
+    /// Why it left its forward path: what came first.
+    pub cause: Option<Cause>,
     /// The first failure of a forward step.
     pub failure: Option<(String, StepError)>,
 }
@@ -51,6 +53,10 @@ pub struct StepProgress {
     pub duration_ms: u64,
     /// The last error, of apply or undo.
     pub error: Option<StepError>,
+    /// The re-check of this step failed and is still owed.
+    pub recheck_error: Option<StepError>,
+    /// An operator decided to leave what may be there.
+    pub left_by_operator: bool,
 }
 
 impl StepProgress {
@@ -67,6 +73,8 @@ impl StepProgress {
             attempts: 0,
             duration_ms: 0,
             error: None,
+            recheck_error: None,
+            left_by_operator: false,
         }
     }
 
@@ -108,6 +116,7 @@ impl Progress {
             unsettled: Vec::new(),
             settling: false,
             ended: None,
+            cause: None,
             failure: None,
         };
         for (position, record) in history.into_iter().enumerate() {
@@ -138,17 +147,6 @@ impl Progress {
             .iter()
             .filter(|(_, step)| step.ambiguous)
             .map(|(id, _)| id.as_str())
-    }
-
-    /// Why the run left its forward path. `None` while it is on it.
-    pub fn cause(&self) -> Option<Cause> {
-        if self.failure.is_some() {
-            Some(Cause::Failure)
-        } else if self.stop_asked {
-            Some(Cause::Cancel)
-        } else {
-            None
-        }
     }
 
     fn push(&mut self, workflow: &Workflow, position: usize, record: &Record) {
@@ -185,15 +183,21 @@ impl Progress {
                 self.unsettled.clear();
             }
             Record::Resumed => self.resumed(),
-            Record::StopAsked { .. } => self.stop_asked = true,
+            Record::StopAsked { .. } => {
+                self.stop_asked = true;
+                self.cause.get_or_insert(Cause::Cancel);
+            }
             Record::Operator { decision, .. } => self.operator(decision),
             Record::Ended { state, .. } => self.ended = Some(*state),
             Record::RecheckFailed { step, error } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.error = Some(error.clone());
+                    step.recheck_error = Some(error.clone());
                 }
             }
-            Record::Discharged => {}
+            Record::Discharged => self
+                .steps
+                .values_mut()
+                .for_each(|step| step.recheck_error = None),
         }
     }
 
@@ -261,6 +265,9 @@ impl Progress {
         attempts: u32,
         duration_ms: u64,
     ) {
+        if error.effect == Effect::Possible {
+            self.mark(id);
+        }
         let irreversible = workflow.step(id).is_some_and(|spec| spec.irreversible);
         let Some(step) = self.steps.get_mut(id) else {
             return;
@@ -273,6 +280,7 @@ impl Progress {
                 step.duration_ms = duration_ms;
                 step.state = StepState::Failed;
                 if !irreversible && self.failure.is_none() {
+                    self.cause.get_or_insert(Cause::Failure);
                     self.failure = Some((id.to_owned(), error.clone()));
                 }
             }
@@ -309,6 +317,7 @@ impl Progress {
             Decision::Continue => {
                 self.ended = None;
                 self.failure = None;
+                self.cause = None;
                 self.stop_asked = false;
                 for step in self
                     .steps
@@ -333,6 +342,7 @@ impl Progress {
             Decision::Skip(id) => {
                 self.ended = None;
                 if let Some(step) = self.steps.get_mut(id) {
+                    step.left_by_operator = step.may_have_made();
                     step.state = StepState::Skipped;
                 }
             }

@@ -43,6 +43,9 @@ pub enum HostError {
     /// The journal refused; nothing more may act.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A step panicked; its intent stays open and a resume looks.
+    #[error("a step panicked")]
+    Panicked,
     /// The process is stopping; the run goes on at the next start.
     #[error("the process is stopping")]
     Stopping,

@@ -15,10 +15,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 pub use admission::Admission;
 pub use lock::Holder;
 
+use crate::event::RunEvent;
 use crate::plan::OnFailure;
 use crate::record::{Entry, Record};
 use crate::run_id::RunId;
@@ -112,6 +114,11 @@ impl RunRow {
                 self.recheck_due = *recheck_due;
             }
             Record::Discharged => self.recheck_due = None,
+            // The end that follows computes it anew from the marks.
+            Record::Operator {
+                decision: crate::record::Decision::Continue,
+                ..
+            } => self.recheck_due = None,
             _ => {}
         }
         self.updated_at = at;
@@ -175,6 +182,9 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// The journal cannot be read.
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, JournalError>;
+
+    /// Every record from now on, in the order of the commits, as it becomes durable. A slow receiver loses the oldest.
+    fn events(&self) -> broadcast::Receiver<RunEvent>;
 }
 
 /// Why the journal refused.
@@ -213,6 +223,9 @@ pub enum JournalError {
         /// The state that was asked for.
         to: RunState,
     },
+    /// A run that had let go of its resources cannot have them back: another run followed it or holds them.
+    #[error("its names belong to run {0} by now")]
+    Superseded(RunId),
     /// A crash to order (tests only).
     #[error("the journal stopped at a crash point")]
     Crashed,
@@ -234,6 +247,7 @@ impl JournalError {
             Self::Damaged(_) | Self::IllegalTransition { .. } => {
                 "keep a copy of the data directory and report this; do not delete it".into()
             }
+            Self::Superseded(run) => format!("look at run {run}"),
             Self::Crashed => "start again".into(),
         }
     }
@@ -247,7 +261,25 @@ impl JournalError {
             Self::ReadOnly => "journal.read_only",
             Self::Damaged(_) => "journal.damaged",
             Self::IllegalTransition { .. } => "journal.illegal_transition",
+            Self::Superseded(_) => "run.not_now",
             Self::Crashed => "journal.crashed",
         }
+    }
+}
+
+/// How many events a slow watcher may be behind.
+const EVENTS: usize = 4096;
+
+/// Tells the watchers of records that have just become durable.
+fn tell(watchers: &broadcast::Sender<RunEvent>, run: &RunId, entries: &[Entry]) {
+    for entry in entries {
+        let event = RunEvent {
+            seq: entry.seq,
+            run_id: run.clone(),
+            at: entry.at,
+            record: entry.record.clone(),
+        };
+        // Nobody watches: nothing to tell.
+        drop(watchers.send(event));
     }
 }

@@ -89,7 +89,7 @@ impl Planner<'_> {
         if let Some(state) = self.progress.ended.filter(|state| state.is_terminal()) {
             return Next::Finished {
                 state,
-                cause: self.progress.cause(),
+                cause: self.progress.cause,
             };
         }
         let undoing = self.progress.steps.values().any(|step| {
@@ -246,7 +246,7 @@ impl Planner<'_> {
             Some(op) => Next::Start(vec![op]),
             None => Next::Finished {
                 state,
-                cause: self.progress.cause(),
+                cause: self.progress.cause,
             },
         }
     }

@@ -45,7 +45,7 @@ pub(crate) async fn apply(
         turn.wait(cx, turn.timing.settle).await;
     }
     loop {
-        if turn.attempts > 0 && cx.cancelled.is_cancelled() {
+        if (turn.attempts > 0 || turn.ambiguous) && cx.cancelled.is_cancelled() {
             return turn.end(Err(turn.judged(cancelled(&cx.step))));
         }
         turn.attempts += 1;
@@ -74,7 +74,12 @@ pub(crate) async fn apply(
                 turn.ambiguous = true;
                 look = true;
             }
-            Effect::None | Effect::Taken | Effect::Left => {}
+            // A part of it is there: the next try must see it.
+            Effect::Left => {
+                turn.left = true;
+                look = true;
+            }
+            Effect::None | Effect::Taken => {}
         }
         if !turn.may_repeat(cx, &error) {
             return turn.end(Err(turn.judged(error)));
@@ -185,6 +190,8 @@ struct Turn {
     delays: crate::retry::Delays,
     attempts: u32,
     ambiguous: bool,
+    /// A try left a part of the effect.
+    left: bool,
 }
 
 impl Turn {
@@ -195,6 +202,7 @@ impl Turn {
             delays: limits.retry.delays(),
             attempts: 0,
             ambiguous: false,
+            left: false,
         }
     }
 
@@ -208,10 +216,15 @@ impl Turn {
             && !cx.cancelled.is_cancelled()
     }
 
-    /// Refused after an ambiguous attempt is unknown: that attempt may still land.
+    /// Refused after an ambiguous try is unknown: that try may still land. Refused after a try that left something does
+    /// not take that away.
     fn judged(&self, mut error: StepError) -> StepError {
-        if self.ambiguous && matches!(error.effect, Effect::None | Effect::Taken) {
-            error.effect = Effect::Possible;
+        if matches!(error.effect, Effect::None | Effect::Taken) {
+            if self.ambiguous {
+                error.effect = Effect::Possible;
+            } else if self.left {
+                error.effect = Effect::Left;
+            }
         }
         error
     }

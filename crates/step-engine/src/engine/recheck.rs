@@ -16,13 +16,30 @@ use crate::state::StepState;
 use crate::step::{Aside, StepCx, StepError};
 use crate::workflow::{Scope, resolve};
 
+/// How a look ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// The run owes nothing more.
+    Discharged,
+    /// It is not due, or the run is live again.
+    NotYet,
+    /// A step could not be looked at, or its surplus not removed; it stays owed.
+    Failed,
+}
+
 /// The wait before a failed re-check is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// Makes the re-checks that are due, so that a new call does not have to wait for what is over.
-    pub(super) async fn discharge_due(&self) -> Result<(), EngineError> {
-        let now = Timestamp::now();
+    /// Makes the re-checks that are due and stand in the way of this run.
+    pub(super) async fn discharge_due(&self, wanted: &RunRow) -> Result<(), EngineError> {
+        let in_the_way = |row: &RunRow| {
+            row.subject == wanted.subject
+                || row
+                    .resources
+                    .iter()
+                    .any(|resource| wanted.resources.contains(resource))
+        };
         for row in self
             .inner
             .journal
@@ -32,8 +49,10 @@ impl Engine {
             })
             .await?
         {
-            if row.recheck_due.is_some_and(|due| due <= now) && row.state.is_terminal() {
-                self.recheck(&row.run_id).await?;
+            if in_the_way(&row)
+                && let Err(error) = self.recheck(&row.run_id).await
+            {
+                tracing::error!(run_id = %row.run_id, %error, "re-check failed");
             }
         }
         Ok(())
@@ -56,29 +75,34 @@ impl Engine {
     }
 
     async fn recheck_until_discharged(&self, run: &RunId) -> Result<(), EngineError> {
-        while let Some(due) = self.known(run).await?.recheck_due {
-            let wait = due.duration_since(Timestamp::now());
-            tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
-            if !self.recheck(run).await? {
+        loop {
+            let row = self.known(run).await?;
+            let Some(due) = row.recheck_due.filter(|_| row.state.is_terminal()) else {
+                return Ok(());
+            };
+            let wait = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+            tokio::time::sleep(wait).await;
+            if self.recheck(run).await? == Look::Failed {
                 tokio::time::sleep(AGAIN).await;
             }
         }
-        Ok(())
     }
 
-    /// Looks at every marked step, newest first. Answers whether the run owes nothing more.
-    async fn recheck(&self, run: &RunId) -> Result<bool, EngineError> {
+    /// Looks at every marked step, newest first, if the run has ended and the look is due.
+    async fn recheck(&self, run: &RunId) -> Result<Look, EngineError> {
+        let _one = self.inner.rechecking.lock().await;
         let row = self.known(run).await?;
-        if row.recheck_due.is_none() {
-            return Ok(true);
+        match row.recheck_due {
+            None => return Ok(Look::Discharged),
+            Some(due) if due > Timestamp::now() || !row.state.is_terminal() => {
+                return Ok(Look::NotYet);
+            }
+            Some(_) => {}
         }
         let history = self.inner.journal.history(run).await?;
         let progress = Progress::of(&row.workflow, history.iter().map(|entry| &entry.record));
-        let mut marked: Vec<(&String, &StepProgress)> = progress
-            .steps
-            .iter()
-            .filter(|(_, step)| step.ambiguous)
-            .collect();
+        let marked = progress.steps.iter().filter(|(_, step)| step.ambiguous);
+        let mut marked: Vec<(&String, &StepProgress)> = marked.collect();
         marked.sort_by_key(|(_, step)| std::cmp::Reverse(step.intent));
         let mut records = Vec::new();
         for (id, state) in marked {
@@ -92,12 +116,16 @@ impl Engine {
                 });
             }
         }
-        let discharged = records.is_empty();
-        if discharged {
+        let look = if records.is_empty() {
+            Look::Discharged
+        } else {
+            Look::Failed
+        };
+        if look == Look::Discharged {
             records.push(Record::Discharged);
         }
         self.inner.journal.append(run, records).await?;
-        Ok(discharged)
+        Ok(look)
     }
 
     async fn recheck_step(
@@ -143,7 +171,10 @@ impl Engine {
             // Kept by a failed or abandoned run, or part of a succeeded one: never removed here.
             _ => state.output.as_ref(),
         };
-        let keeps = recorded.is_some() || row.state != crate::state::RunState::Compensated;
+        let keeps = recorded.is_some()
+            || spec.irreversible
+            || state.state == StepState::Skipped
+            || row.state != crate::state::RunState::Compensated;
         let look = step.recheck(
             &cx,
             &with,

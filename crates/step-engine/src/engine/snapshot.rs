@@ -44,6 +44,10 @@ pub struct StepSnapshot {
     pub output: Option<Value>,
     /// Its last error.
     pub error: Option<StepError>,
+    /// Why its re-check failed, which is still owed.
+    pub recheck_error: Option<StepError>,
+    /// An operator decided to leave what may be there.
+    pub left_by_operator: bool,
     /// When its first intent became durable.
     pub intent_at: Option<Timestamp>,
 }
@@ -82,6 +86,8 @@ impl Snapshot {
                 origin: step.origin,
                 output: step.output.clone(),
                 error: step.error.clone(),
+                recheck_error: step.recheck_error.clone(),
+                left_by_operator: step.left_by_operator,
                 intent_at: step
                     .intent
                     .and_then(|position| history.get(position))

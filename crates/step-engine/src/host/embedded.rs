@@ -7,20 +7,19 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Host, HostError};
-use crate::event::RunEvent;
 use crate::history::Progress;
 use crate::journal::{Journal, JournalError, RunRow};
 use crate::plan::Op;
 use crate::record::{Entry, Record, Verb};
 use crate::registry::Registry;
 use crate::run_op::{self, Limits};
-use crate::state::{Cause, RunState};
-use crate::step::{Aside, Earlier, Step, StepCx, StepError};
+use crate::state::{Cause, Origin, RunState};
+use crate::step::{Aside, Earlier, Effect, Step, StepCx, StepError};
 use crate::workflow::{Scope, StepSpec, resolve};
 
 /// How long a stopping process waits for operations in flight.
@@ -31,7 +30,6 @@ const GRACE: Duration = Duration::from_secs(20);
 pub(crate) struct Surroundings {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) events: broadcast::Sender<RunEvent>,
     /// The process is stopping.
     pub(crate) stopping: CancellationToken,
     /// Who asked to cancel this run. `None`: nobody.
@@ -75,7 +73,7 @@ impl EmbeddedHost {
         )
     }
 
-    /// Writes what is pending and `more` in one commit, and tells the watchers.
+    /// Writes what is pending and `more` in one commit.
     async fn commit(&mut self, more: Vec<Record>) -> Result<(), JournalError> {
         let mut records = std::mem::take(&mut self.pending);
         let provisional = records.len();
@@ -89,22 +87,8 @@ impl EmbeddedHost {
             .append(&self.run.run_id, records)
             .await?;
         self.history.truncate(self.history.len() - provisional);
-        for entry in entries {
-            self.tell(&entry);
-            self.history.push(entry);
-        }
+        self.history.extend(entries);
         Ok(())
-    }
-
-    fn tell(&self, entry: &Entry) {
-        let event = RunEvent {
-            seq: entry.seq,
-            run_id: self.run.run_id.clone(),
-            at: entry.at,
-            record: entry.record.clone(),
-        };
-        // Nobody watches: nothing to tell.
-        drop(self.around.events.send(event));
     }
 
     fn hold(&mut self, record: Record) {
@@ -148,7 +132,11 @@ impl EmbeddedHost {
         let cx = self.context(&spec, verb, progress, Arc::clone(&aside));
         let with = self.with(&spec, &progress.outputs());
         let state = &progress.steps[id];
-        let output = state.output.clone();
+        // A receipt proves that this run made it only for what it created; else the undo looks for a late twin by claim.
+        let output = state
+            .output
+            .clone()
+            .filter(|_| state.origin == Some(Origin::Created));
         // An apply is launched right after its mark was set at resume; an undo waits for every mark to settle.
         let open = look || state.ambiguous;
         self.tasks.spawn(async move {
@@ -302,7 +290,11 @@ impl Host for EmbeddedHost {
             ended = self.tasks.join_next() => match ended {
                 Some(Ok(records)) => self.settle_in(records),
                 // A panicking step leaves its intent open: the run stops here and a resume looks.
-                Some(Err(error)) => return Err(JournalError::Damaged(format!("a step panicked: {error}")).into()),
+                Some(Err(error)) => {
+                    tracing::error!(run_id = %self.run.run_id, %error, "a step panicked");
+                    drop(self.drain().await);
+                    return Err(HostError::Panicked);
+                }
                 None => return Err(JournalError::Damaged("the planner waits and nothing is in flight".into()).into()),
             },
         }
@@ -420,6 +412,7 @@ fn step_of(registry: &Registry, run: &RunRow, id: &str) -> Option<Arc<dyn Step>>
 fn last_mark(history: &[Entry], id: &str) -> Option<Timestamp> {
     let marks = history.iter().filter(|entry| match &entry.record {
         Record::Ambiguous { step } => step == id,
+        Record::Failed { step, error, .. } => step == id && error.effect == Effect::Possible,
         Record::Resumed => true,
         _ => false,
     });

@@ -52,6 +52,29 @@ pub enum Admission {
     },
 }
 
+/// Whether a run that had let go of its resources may take them again: it is still the newest for its subject, and
+/// nobody else holds what it needs.
+pub(crate) fn may_retake<'a>(
+    run: &RunRow,
+    newest: Option<&RunRow>,
+    mut holders: impl Iterator<Item = &'a RunRow>,
+) -> Result<(), RunId> {
+    if let Some(newest) = newest.filter(|newest| newest.run_id != run.run_id) {
+        return Err(newest.run_id.clone());
+    }
+    let shares = |other: &&RunRow| {
+        other.run_id != run.run_id
+            && other.holds_resources()
+            && other
+                .resources
+                .iter()
+                .any(|resource| run.resources.contains(resource))
+    };
+    holders
+        .find(shares)
+        .map_or(Ok(()), |holder| Err(holder.run_id.clone()))
+}
+
 /// Decides. `newest` is the newest run for the same subject; `holders` are all runs that hold resources.
 pub(crate) fn admit<'a>(
     new: &RunRow,
@@ -112,7 +135,9 @@ fn after(newest: &RunRow, new: &RunRow) -> Option<Admission> {
         RunState::Running | RunState::Interrupted | RunState::Compensating => {
             Some(Admission::Conflict { run_id, differing })
         }
-        RunState::Succeeded if same_workflow && !differing.is_empty() => {
+        RunState::Succeeded
+            if same_workflow && !differing.is_empty() && newest.recheck_due.is_none() =>
+        {
             Some(Admission::Conflict { run_id, differing })
         }
         RunState::Succeeded

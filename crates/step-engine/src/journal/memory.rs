@@ -4,9 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::sync::broadcast;
 
-use super::admission::admit;
+use super::admission::{admit, may_retake};
 use super::{Admission, Journal, JournalError, RunQuery, RunRow};
+use crate::event::RunEvent;
 use crate::fault::{CrashPlan, CrashPoint};
 use crate::record::{Entry, Record};
 use crate::run_id::RunId;
@@ -16,6 +18,16 @@ use crate::run_id::RunId;
 pub struct MemoryJournal {
     world: Mutex<World>,
     crash: CrashPlan,
+    watchers: Watchers,
+}
+
+#[derive(Debug)]
+struct Watchers(broadcast::Sender<RunEvent>);
+
+impl Default for Watchers {
+    fn default() -> Self {
+        Self(broadcast::channel(super::EVENTS).0)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -34,8 +46,8 @@ impl MemoryJournal {
     /// An empty journal that stops where the plan says.
     pub fn with_crash(crash: CrashPlan) -> Self {
         Self {
-            world: Mutex::default(),
             crash,
+            ..Self::default()
         }
     }
 
@@ -49,7 +61,7 @@ impl MemoryJournal {
         };
         Self {
             world: Mutex::new(copy),
-            crash: CrashPlan::default(),
+            ..Self::default()
         }
     }
 
@@ -85,16 +97,25 @@ impl Journal for MemoryJournal {
             let mut world = self.world();
             let world = &mut *world;
             let at = Timestamp::now();
-            let row = world
+            let position = world
                 .runs
-                .iter_mut()
-                .find(|row| row.run_id == *run)
+                .iter()
+                .position(|row| row.run_id == *run)
                 .ok_or_else(|| JournalError::Damaged(format!("run {run} is not in the journal")))?;
-            let mut followed = row.clone();
+            let mut followed = world.runs[position].clone();
             for record in &records {
                 followed.follow(record, at)?;
             }
-            *row = followed;
+            if !world.runs[position].holds_resources() && followed.holds_resources() {
+                let newest = world
+                    .runs
+                    .iter()
+                    .rev()
+                    .find(|row| row.subject == followed.subject);
+                may_retake(&followed, newest, world.runs.iter())
+                    .map_err(JournalError::Superseded)?;
+            }
+            world.runs[position] = followed;
             let mut entries = Vec::with_capacity(records.len());
             for record in records {
                 world.seq += 1;
@@ -107,6 +128,7 @@ impl Journal for MemoryJournal {
             world
                 .entries
                 .extend(entries.iter().map(|entry| (run.clone(), entry.clone())));
+            super::tell(&self.watchers.0, run, &entries);
             entries
         };
         self.crash.reach(CrashPoint::AfterCommit, 0)?;
@@ -141,5 +163,9 @@ impl Journal for MemoryJournal {
             .filter(|row| query.fits(row))
             .cloned();
         Ok(found.take(query.limit.unwrap_or(usize::MAX)).collect())
+    }
+
+    fn events(&self) -> broadcast::Receiver<RunEvent> {
+        self.watchers.0.subscribe()
     }
 }

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::lock::{DirLock, Holder};
 use super::{Admission, Journal, JournalError, RunQuery, RunRow};
+use crate::event::RunEvent;
 use crate::fault::CrashPlan;
 use crate::record::{Entry, Record};
 use crate::run_id::RunId;
@@ -29,6 +30,7 @@ pub struct SqliteJournal {
     reader: Arc<Mutex<Connection>>,
     writer: Option<mpsc::UnboundedSender<writer::Request>>,
     crash: CrashPlan,
+    watchers: broadcast::Sender<RunEvent>,
     _lock: Option<DirLock>,
 }
 
@@ -54,7 +56,14 @@ impl SqliteJournal {
         let epoch = writer::prepare(&connection).map_err(|error| unwritable(dir, &error))?;
         let reader = Self::reading_connection(dir)?;
         let (sender, requests) = mpsc::unbounded_channel();
-        let writer = writer::Writer::new(connection, epoch, dir.to_owned(), crash.clone());
+        let watchers = broadcast::channel(super::EVENTS).0;
+        let writer = writer::Writer::new(
+            connection,
+            epoch,
+            dir.to_owned(),
+            crash.clone(),
+            watchers.clone(),
+        );
         std::thread::Builder::new()
             .name("journal-writer".into())
             .spawn(move || writer.run(requests))
@@ -64,6 +73,7 @@ impl SqliteJournal {
             reader: Arc::new(Mutex::new(reader)),
             writer: Some(sender),
             crash,
+            watchers,
             _lock: Some(lock),
         })
     }
@@ -82,6 +92,7 @@ impl SqliteJournal {
             reader: Arc::new(Mutex::new(reader)),
             writer: None,
             crash: CrashPlan::default(),
+            watchers: broadcast::channel(1).0,
             _lock: None,
         }))
     }
@@ -160,6 +171,10 @@ impl Journal for SqliteJournal {
         let query = query.clone();
         self.read(move |connection| rows::runs(connection, &query))
             .await
+    }
+
+    fn events(&self) -> broadcast::Receiver<RunEvent> {
+        self.watchers.subscribe()
     }
 }
 

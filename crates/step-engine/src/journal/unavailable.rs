@@ -1,8 +1,10 @@
 //! A journal that cannot be used and says why, so that a server can start and tell its callers.
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 
 use super::{Admission, Journal, JournalError, RunQuery, RunRow};
+use crate::event::RunEvent;
 use crate::record::{Entry, Record};
 use crate::run_id::RunId;
 
@@ -10,12 +12,16 @@ use crate::run_id::RunId;
 #[derive(Clone, Debug)]
 pub struct UnavailableJournal {
     why: JournalError,
+    watchers: broadcast::Sender<RunEvent>,
 }
 
 impl UnavailableJournal {
     /// A journal that cannot be used for this reason.
     pub fn new(why: JournalError) -> Self {
-        Self { why }
+        Self {
+            why,
+            watchers: broadcast::channel(1).0,
+        }
     }
 }
 
@@ -43,5 +49,9 @@ impl Journal for UnavailableJournal {
 
     async fn runs(&self, _query: &RunQuery) -> Result<Vec<RunRow>, JournalError> {
         Err(self.why.clone())
+    }
+
+    fn events(&self) -> broadcast::Receiver<RunEvent> {
+        self.watchers.subscribe()
     }
 }

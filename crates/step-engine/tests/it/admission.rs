@@ -30,7 +30,12 @@ async fn a_repeat_of_a_success_finds_everything_and_makes_nothing() {
     let again = run(&engine, request(&world, "s")).await;
     let snapshot = engine.snapshot(&again).await.unwrap();
     assert_eq!(snapshot.run.state, RunState::Succeeded);
-    assert!(snapshot.steps.iter().all(|step| step.origin == Some(Origin::Existing)));
+    assert!(
+        snapshot
+            .steps
+            .iter()
+            .all(|step| step.origin == Some(Origin::Existing))
+    );
     assert_eq!(world.with(|things| things.applied), STEPS.len());
     assert_eq!(snapshot.outputs, json!({"last": "d"}));
 }
@@ -43,10 +48,16 @@ async fn a_repeat_repairs_what_is_missing_and_a_failed_repair_undoes_only_itself
     world.with(|things| things.made.remove("d"));
     world.trouble("d", Trouble::Refused);
     let failed = run(&engine, request(&world, "s")).await;
-    assert_eq!(engine.snapshot(&failed).await.unwrap().run.state, RunState::Compensated);
+    assert_eq!(
+        engine.snapshot(&failed).await.unwrap().run.state,
+        RunState::Compensated
+    );
     assert_eq!(world.names(), ["a", "b", "c", "e"]);
     let repaired = run(&engine, request(&world, "s")).await;
-    assert_eq!(engine.snapshot(&repaired).await.unwrap().run.state, RunState::Succeeded);
+    assert_eq!(
+        engine.snapshot(&repaired).await.unwrap().run.state,
+        RunState::Succeeded
+    );
     assert_eq!(world.names(), STEPS);
 }
 
@@ -60,7 +71,10 @@ async fn what_is_somebody_elses_stops_the_run_and_stays() {
     assert_eq!(snapshot.error.unwrap().1.code, "project.not_ours");
     assert_eq!(world.names(), ["d"]);
     let mut adopting = request(&world, "s");
-    adopting.options = RunOptions { adopt: true, ..RunOptions::default() };
+    adopting.options = RunOptions {
+        adopt: true,
+        ..RunOptions::default()
+    };
     let id = run(&engine, adopting).await;
     let snapshot = engine.snapshot(&id).await.unwrap();
     assert_eq!(snapshot.run.state, RunState::Succeeded);
@@ -73,13 +87,25 @@ async fn a_kept_run_goes_on_from_where_it_failed() {
     world.trouble("d", Trouble::Refused);
     let engine = world.engine(Arc::new(MemoryJournal::new()));
     let mut keeping = request(&world, "s");
-    keeping.options = RunOptions { on_failure: OnFailure::Keep, ..RunOptions::default() };
+    keeping.options = RunOptions {
+        on_failure: OnFailure::Keep,
+        ..RunOptions::default()
+    };
     let id = run(&engine, keeping).await;
-    assert_eq!(engine.snapshot(&id).await.unwrap().run.state, RunState::Failed);
+    assert_eq!(
+        engine.snapshot(&id).await.unwrap().run.state,
+        RunState::Failed
+    );
     assert_eq!(world.names(), ["a", "b", "c", "e"]);
-    engine.decide(&id, Decision::Continue, "test").await.unwrap();
+    engine
+        .decide(&id, Decision::Continue, "test")
+        .await
+        .unwrap();
     engine.wait(&id, None).await;
-    assert_eq!(engine.snapshot(&id).await.unwrap().run.state, RunState::Succeeded);
+    assert_eq!(
+        engine.snapshot(&id).await.unwrap().run.state,
+        RunState::Succeeded
+    );
     assert_eq!(world.names(), STEPS);
 }
 
@@ -93,6 +119,9 @@ async fn a_run_with_an_ambiguous_request_holds_its_resources_until_the_last_look
     assert_eq!(row.state, RunState::Succeeded);
     if row.recheck_due.is_some() {
         let answer = engine.start(request(&world, "another")).await.unwrap();
-        assert!(matches!(answer, Admission::Settling { .. } | Admission::Fresh(_)), "{answer:?}");
+        assert!(
+            matches!(answer, Admission::Settling { .. } | Admission::Fresh(_)),
+            "{answer:?}"
+        );
     }
 }

@@ -12,11 +12,16 @@ use crate::world::{STEPS, Trouble, World, request, run};
 
 /// The run ended for good, and the world fits its end: everything once, or nothing.
 async fn assert_consistent(world: &World, engine: &forgeline_step_engine::Engine, what: &str) {
-    let rows = engine.runs(&forgeline_step_engine::journal::RunQuery::default()).await.unwrap();
+    let rows = engine
+        .runs(&forgeline_step_engine::journal::RunQuery::default())
+        .await
+        .unwrap();
     let names = world.names();
     match rows.first().map(|row| row.state) {
         Some(RunState::Succeeded) => assert_eq!(names, STEPS, "{what}"),
-        Some(RunState::Compensated) | None => assert!(names.is_empty(), "{what}: {names:?} is left"),
+        Some(RunState::Compensated) | None => {
+            assert!(names.is_empty(), "{what}: {names:?} is left")
+        }
         other => panic!("{what}: the run ended {other:?}"),
     }
 }
@@ -28,8 +33,16 @@ async fn a_failure_at_any_step_leaves_nothing() {
         world.trouble(step, Trouble::Refused);
         let engine = world.engine(Arc::new(MemoryJournal::new()));
         let id = run(&engine, request(&world, "s")).await;
-        assert_eq!(engine.snapshot(&id).await.unwrap().run.state, RunState::Compensated, "{step}");
-        assert!(world.names().is_empty(), "{step}: {:?} is left", world.names());
+        assert_eq!(
+            engine.snapshot(&id).await.unwrap().run.state,
+            RunState::Compensated,
+            "{step}"
+        );
+        assert!(
+            world.names().is_empty(),
+            "{step}: {:?} is left",
+            world.names()
+        );
         assert_eq!(world.with(|things| things.fired), 1);
     }
 }
@@ -42,7 +55,11 @@ async fn a_lost_answer_or_a_busy_moment_at_any_step_makes_everything_once() {
             world.trouble(step, trouble);
             let engine = world.engine(Arc::new(MemoryJournal::new()));
             let id = run(&engine, request(&world, "s")).await;
-            assert_eq!(engine.snapshot(&id).await.unwrap().run.state, RunState::Succeeded, "{trouble:?} at {step}");
+            assert_eq!(
+                engine.snapshot(&id).await.unwrap().run.state,
+                RunState::Succeeded,
+                "{trouble:?} at {step}"
+            );
             assert_eq!(world.names(), STEPS);
             assert_eq!(world.with(|things| things.fired), 1);
         }
@@ -60,7 +77,11 @@ async fn a_failure_after_a_lost_answer_undoes_what_the_lost_one_made() {
         }
         let engine = world.engine(Arc::new(MemoryJournal::new()));
         run(&engine, request(&world, "s")).await;
-        assert!(world.names().is_empty(), "{step}: {:?} is left", world.names());
+        assert!(
+            world.names().is_empty(),
+            "{step}: {:?} is left",
+            world.names()
+        );
     }
 }
 
@@ -73,16 +94,27 @@ async fn crash_in_memory(trouble: Option<(&str, Trouble)>, nth: usize, point: Cr
     let plan = CrashPlan::at(nth, point);
     let journal = Arc::new(MemoryJournal::with_crash(plan.clone()));
     let engine = world.engine(Arc::clone(&journal) as Arc<dyn Journal>);
-    if let Ok(forgeline_step_engine::journal::Admission::Fresh(row)) = engine.start(request(&world, "s")).await {
+    if let Ok(forgeline_step_engine::journal::Admission::Fresh(row)) =
+        engine.start(request(&world, "s")).await
+    {
         engine.wait(&row.run_id, None).await;
     }
     engine.stop().await;
     let restarted = world.engine(Arc::new(journal.reopened()));
     restarted.resume_all().await.unwrap();
-    for row in restarted.runs(&forgeline_step_engine::journal::RunQuery::default()).await.unwrap() {
+    for row in restarted
+        .runs(&forgeline_step_engine::journal::RunQuery::default())
+        .await
+        .unwrap()
+    {
         restarted.wait(&row.run_id, None).await;
     }
-    assert_consistent(&world, &restarted, &format!("{trouble:?}, crash {point:?} at record {nth}")).await;
+    assert_consistent(
+        &world,
+        &restarted,
+        &format!("{trouble:?}, crash {point:?} at record {nth}"),
+    )
+    .await;
     plan.fired()
 }
 
@@ -111,7 +143,8 @@ async fn a_crash_at_any_record_on_disk_resumes_to_everything_once() {
             let dir = tempfile::tempdir().unwrap();
             let plan = CrashPlan::at(nth, point);
             {
-                let journal = SqliteJournal::open_with_crash(dir.path(), "test", plan.clone()).unwrap();
+                let journal =
+                    SqliteJournal::open_with_crash(dir.path(), "test", plan.clone()).unwrap();
                 let engine = world.engine(Arc::new(journal));
                 if let Ok(forgeline_step_engine::journal::Admission::Fresh(row)) =
                     engine.start(request(&world, "s")).await
@@ -122,7 +155,11 @@ async fn a_crash_at_any_record_on_disk_resumes_to_everything_once() {
             }
             let engine = world.engine(Arc::new(SqliteJournal::open(dir.path(), "test").unwrap()));
             engine.resume_all().await.unwrap();
-            for row in engine.runs(&forgeline_step_engine::journal::RunQuery::default()).await.unwrap() {
+            for row in engine
+                .runs(&forgeline_step_engine::journal::RunQuery::default())
+                .await
+                .unwrap()
+            {
                 engine.wait(&row.run_id, None).await;
             }
             assert_consistent(&world, &engine, &format!("crash {point:?} at record {nth}")).await;

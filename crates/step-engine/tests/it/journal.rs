@@ -13,8 +13,14 @@ async fn a_second_writer_is_told_who_holds_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let first = SqliteJournal::open(dir.path(), "the first one").unwrap();
     let error = SqliteJournal::open(dir.path(), "the second one").unwrap_err();
-    assert!(matches!(&error, JournalError::Held { holder, .. } if holder.what == "the first one"), "{error}");
-    assert_eq!(SqliteJournal::holder(dir.path()).unwrap().pid, std::process::id());
+    assert!(
+        matches!(&error, JournalError::Held { holder, .. } if holder.what == "the first one"),
+        "{error}"
+    );
+    assert_eq!(
+        SqliteJournal::holder(dir.path()).unwrap().pid,
+        std::process::id()
+    );
     drop(first);
     assert!(SqliteJournal::holder(dir.path()).is_none());
     SqliteJournal::open(dir.path(), "the second one").unwrap();
@@ -23,14 +29,35 @@ async fn a_second_writer_is_told_who_holds_the_journal() {
 #[tokio::test]
 async fn a_reader_sees_what_a_writer_beside_it_has_done() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(SqliteJournal::open_for_reading(dir.path()).unwrap().is_none());
+    assert!(
+        SqliteJournal::open_for_reading(dir.path())
+            .unwrap()
+            .is_none()
+    );
     let world = World::default();
     let engine = world.engine(Arc::new(SqliteJournal::open(dir.path(), "writer").unwrap()));
     let id = run(&engine, request(&world, "s")).await;
-    let reader = SqliteJournal::open_for_reading(dir.path()).unwrap().unwrap();
-    assert_eq!(reader.run(&id).await.unwrap().unwrap().state, RunState::Succeeded);
-    assert_eq!(reader.runs(&RunQuery { live: true, ..RunQuery::default() }).await.unwrap(), []);
-    assert_eq!(reader.append(&id, Vec::new()).await, Err(JournalError::ReadOnly));
+    let reader = SqliteJournal::open_for_reading(dir.path())
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        reader.run(&id).await.unwrap().unwrap().state,
+        RunState::Succeeded
+    );
+    assert_eq!(
+        reader
+            .runs(&RunQuery {
+                live: true,
+                ..RunQuery::default()
+            })
+            .await
+            .unwrap(),
+        []
+    );
+    assert_eq!(
+        reader.append(&id, Vec::new()).await,
+        Err(JournalError::ReadOnly)
+    );
 }
 
 #[tokio::test]
@@ -39,11 +66,18 @@ async fn a_writer_whose_epoch_was_bumped_is_fenced_and_writes_nothing() {
     let world = World::default();
     let engine = world.engine(Arc::new(SqliteJournal::open(dir.path(), "writer").unwrap()));
     let other = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
-    other.execute("UPDATE epoch SET value = value + 1", []).unwrap();
+    other
+        .execute("UPDATE epoch SET value = value + 1", [])
+        .unwrap();
     let error = engine.start(request(&world, "s")).await.unwrap_err();
-    assert!(error.to_string().contains("another process has taken over"), "{error}");
+    assert!(
+        error.to_string().contains("another process has taken over"),
+        "{error}"
+    );
     assert!(world.names().is_empty());
-    let runs: i64 = other.query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
+    let runs: i64 = other
+        .query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(runs, 0);
 }
 

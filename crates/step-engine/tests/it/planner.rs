@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forgeline_step_engine::{Next, OnFailure, Op, Origin, Record, RetryPolicy, RunState, StepError, StepSpec, Verb, Workflow, plan};
+use forgeline_step_engine::{
+    Next, OnFailure, Op, Origin, Record, RetryPolicy, RunState, StepError, StepSpec, Verb,
+    Workflow, plan,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -11,7 +14,13 @@ fn workflow(edges: &[Vec<bool>]) -> Workflow {
     let step = |(index, needs): (usize, &Vec<bool>)| StepSpec {
         id: format!("s{index}"),
         kind: "thing.make".into(),
-        needs: needs.iter().take(index).enumerate().filter(|(_, on)| **on).map(|(other, _)| format!("s{other}")).collect(),
+        needs: needs
+            .iter()
+            .take(index)
+            .enumerate()
+            .filter(|(_, on)| **on)
+            .map(|(other, _)| format!("s{other}"))
+            .collect(),
         with: Value::Null,
         retry: RetryPolicy::default(),
         timeout_ms: 1000,
@@ -19,7 +28,13 @@ fn workflow(edges: &[Vec<bool>]) -> Workflow {
         irreversible: false,
     };
     let steps = edges.iter().enumerate().map(step).collect();
-    Workflow { name: "w".into(), description: String::new(), inputs: Vec::new(), steps, outputs: BTreeMap::new() }
+    Workflow {
+        name: "w".into(),
+        description: String::new(),
+        inputs: Vec::new(),
+        steps,
+        outputs: BTreeMap::new(),
+    }
 }
 
 /// A simple host: it starts what the planner says and ends operations in an order that `choices` gives.
@@ -37,19 +52,40 @@ impl Model<'_> {
         match op {
             Op::Apply { step, .. } => {
                 let spec = self.workflow.step(step).unwrap();
-                assert!(spec.needs.iter().all(|need| self.applied.contains(need)), "{step} was started too early");
-                assert!(!self.in_flight.iter().any(|(id, _)| id == step), "{step} was started twice");
-                self.history.push(Record::Started { step: step.clone(), verb: Verb::Apply });
+                assert!(
+                    spec.needs.iter().all(|need| self.applied.contains(need)),
+                    "{step} was started too early"
+                );
+                assert!(
+                    !self.in_flight.iter().any(|(id, _)| id == step),
+                    "{step} was started twice"
+                );
+                self.history.push(Record::Started {
+                    step: step.clone(),
+                    verb: Verb::Apply,
+                });
                 self.in_flight.push((step.clone(), Verb::Apply));
             }
             Op::Undo { step } => {
-                let dependents = self.workflow.steps.iter().filter(|spec| spec.needs.contains(step));
+                let dependents = self
+                    .workflow
+                    .steps
+                    .iter()
+                    .filter(|spec| spec.needs.contains(step));
                 for dependent in dependents {
-                    let there = self.applied.contains(&dependent.id) && !self.undone.contains(&dependent.id);
-                    assert!(!there, "{step} is undone before its dependent {}", dependent.id);
+                    let there = self.applied.contains(&dependent.id)
+                        && !self.undone.contains(&dependent.id);
+                    assert!(
+                        !there,
+                        "{step} is undone before its dependent {}",
+                        dependent.id
+                    );
                 }
                 assert!(!self.undone.contains(step), "{step} is undone twice");
-                self.history.push(Record::Started { step: step.clone(), verb: Verb::Undo });
+                self.history.push(Record::Started {
+                    step: step.clone(),
+                    verb: Verb::Undo,
+                });
                 self.in_flight.push((step.clone(), Verb::Undo));
             }
             Op::Settle { .. } => self.history.push(Record::Settled),
@@ -62,14 +98,27 @@ impl Model<'_> {
         let fails = verb == Verb::Apply && self.failing.contains(&index);
         let record = if fails {
             let error = StepError::refused("x", "x");
-            Record::Failed { step, verb, error, attempts: 1, duration_ms: 0 }
+            Record::Failed {
+                step,
+                verb,
+                error,
+                attempts: 1,
+                duration_ms: 0,
+            }
         } else {
             match verb {
                 Verb::Apply => self.applied.insert(step.clone()),
                 Verb::Undo => self.undone.insert(step.clone()),
             };
             let origin = (verb == Verb::Apply).then_some(Origin::Created);
-            Record::Done { step, verb, origin, output: json!({}), attempts: 1, duration_ms: 0 }
+            Record::Done {
+                step,
+                verb,
+                origin,
+                output: json!({}),
+                attempts: 1,
+                duration_ms: 0,
+            }
         };
         self.history.push(record);
     }

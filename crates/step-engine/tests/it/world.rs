@@ -7,15 +7,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forgeline_step_engine::journal::{Admission, Journal, RunOptions};
 use forgeline_step_engine::{
-    Effect, Engine, Field, Found, KindSpec, Registry, Request, RunId, Seen, Step, StepCx, StepError, Timing, Undone,
-    Workflow,
+    Effect, Engine, Field, Found, KindSpec, Registry, Request, RunId, Seen, Step, StepCx,
+    StepError, Timing, Undone, Workflow,
 };
 use serde_json::{Value, json};
 
 pub(crate) const THING: KindSpec = KindSpec {
     name: "thing.make",
     description: "A thing in the world.",
-    with: &[Field::required("name", "its name"), Field::optional("after", "what it follows")],
+    with: &[
+        Field::required("name", "its name"),
+        Field::optional("after", "what it follows"),
+    ],
     outputs: &["name"],
 };
 
@@ -50,7 +53,13 @@ impl World {
     }
 
     pub(crate) fn trouble(&self, name: &str, trouble: Trouble) {
-        self.with(|things| things.troubles.entry(name.to_owned()).or_default().push(trouble));
+        self.with(|things| {
+            things
+                .troubles
+                .entry(name.to_owned())
+                .or_default()
+                .push(trouble)
+        });
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -82,8 +91,13 @@ impl Step for Make {
         match self.0.with(|things| things.made.get(&name).cloned()) {
             None => Ok(Seen::Absent),
             Some(Some(run)) if run == cx.run_id => Ok(Seen::Ours(output)),
-            Some(Some(run)) if cx.subject_of(&run).await?.as_ref() == Some(&cx.subject) => Ok(Seen::Project(output)),
-            Some(_) => Ok(Seen::Foreign { why: format!("{name} is somebody else's"), adoptable: Some(output) }),
+            Some(Some(run)) if cx.subject_of(&run).await?.as_ref() == Some(&cx.subject) => {
+                Ok(Seen::Project(output))
+            }
+            Some(_) => Ok(Seen::Foreign {
+                why: format!("{name} is somebody else's"),
+                adoptable: Some(output),
+            }),
         }
     }
 
@@ -99,9 +113,14 @@ impl Step for Make {
             match trouble {
                 Some(Trouble::Refused) => return Err(StepError::refused("thing.refused", "no")),
                 Some(Trouble::Busy) => {
-                    return Err(StepError { retryable: true, ..StepError::refused("thing.busy", "later") });
+                    return Err(StepError {
+                        retryable: true,
+                        ..StepError::refused("thing.busy", "later")
+                    });
                 }
-                Some(Trouble::LostBefore) => return Err(StepError::unknown("thing.lost", "no answer")),
+                Some(Trouble::LostBefore) => {
+                    return Err(StepError::unknown("thing.lost", "no answer"));
+                }
                 Some(Trouble::LostAfter) | None => {}
             }
             if things.made.contains_key(&name) {
@@ -115,7 +134,12 @@ impl Step for Make {
         })
     }
 
-    async fn compensate(&self, cx: &StepCx, with: &Value, _: Option<&Value>) -> Result<Undone, StepError> {
+    async fn compensate(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        _: Option<&Value>,
+    ) -> Result<Undone, StepError> {
         let name = name(with);
         self.0.with(|things| match things.made.get(&name) {
             Some(Some(run)) if *run == cx.run_id => {
@@ -131,7 +155,10 @@ impl Step for Make {
     }
 
     fn timing(&self) -> Timing {
-        Timing { settle: Duration::from_millis(2), recheck: Duration::from_millis(4) }
+        Timing {
+            settle: Duration::from_millis(2),
+            recheck: Duration::from_millis(4),
+        }
     }
 }
 

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::rows;
+use crate::event::RunEvent;
 use crate::fault::{CrashPlan, CrashPoint};
-use crate::journal::admission::admit;
+use crate::journal::admission::{admit, may_retake};
 use crate::journal::{Admission, JournalError, RunRow};
 use crate::record::{Entry, Record};
 use crate::run_id::RunId;
@@ -23,18 +24,22 @@ pub(super) enum Request {
 /// An answer that waits for the commit.
 enum Pending {
     Admit(Reply<Admission>, Result<Admission, JournalError>),
-    Append(Reply<Vec<Entry>>, Result<Vec<Entry>, JournalError>),
+    Append(RunId, Reply<Vec<Entry>>, Result<Vec<Entry>, JournalError>),
 }
 
 impl Pending {
-    fn send(self, failure: Option<&JournalError>) {
+    /// Tells the watchers first, in the order of the commit, then the caller.
+    fn send(self, failure: Option<&JournalError>, watchers: &broadcast::Sender<RunEvent>) {
         // A caller that went away needs no answer.
         match self {
             Self::Admit(reply, answer) => {
                 drop(reply.send(failure.map_or(answer, |error| Err(error.clone()))))
             }
-            Self::Append(reply, answer) => {
-                drop(reply.send(failure.map_or(answer, |error| Err(error.clone()))))
+            Self::Append(run, reply, answer) => {
+                if let (None, Ok(entries)) = (failure, &answer) {
+                    crate::journal::tell(watchers, &run, entries);
+                }
+                drop(reply.send(failure.map_or(answer, |error| Err(error.clone()))));
             }
         }
     }
@@ -60,15 +65,23 @@ pub(super) struct Writer {
     epoch: i64,
     dir: PathBuf,
     crash: CrashPlan,
+    watchers: broadcast::Sender<RunEvent>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, epoch: i64, dir: PathBuf, crash: CrashPlan) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        epoch: i64,
+        dir: PathBuf,
+        crash: CrashPlan,
+        watchers: broadcast::Sender<RunEvent>,
+    ) -> Self {
         Self {
             connection,
             epoch,
             dir,
             crash,
+            watchers,
         }
     }
 
@@ -78,7 +91,7 @@ impl Writer {
             let mut pending = Vec::with_capacity(batch.len());
             let failure = self.commit(batch.drain(..), &mut pending).err();
             for answer in pending {
-                answer.send(failure.as_ref());
+                answer.send(failure.as_ref(), &self.watchers);
             }
         }
     }
@@ -137,7 +150,7 @@ fn write(connection: &Connection, request: Request, written: &mut usize) -> Pend
         Request::Append(run, records, reply) => {
             *written += records.len();
             let answer = write_records(connection, &run, records);
-            Pending::Append(reply, answer)
+            Pending::Append(run, reply, answer)
         }
     }
 }
@@ -145,7 +158,7 @@ fn write(connection: &Connection, request: Request, written: &mut usize) -> Pend
 fn refuse(request: Request, error: &JournalError) -> Pending {
     match request {
         Request::Admit(_, reply) => Pending::Admit(reply, Err(error.clone())),
-        Request::Append(_, _, reply) => Pending::Append(reply, Err(error.clone())),
+        Request::Append(run, _, reply) => Pending::Append(run, reply, Err(error.clone())),
     }
 }
 
@@ -167,9 +180,15 @@ fn write_records(
 ) -> Result<Vec<Entry>, JournalError> {
     let mut row = rows::run(connection, run)?
         .ok_or_else(|| JournalError::Damaged(format!("run {run} is not in the journal")))?;
+    let held = row.holds_resources();
     let at = Timestamp::now();
     for record in &records {
         row.follow(record, at)?;
+    }
+    if !held && row.holds_resources() {
+        let newest = rows::newest(connection, &row.subject)?;
+        may_retake(&row, newest.as_ref(), rows::not_over(connection)?.iter())
+            .map_err(JournalError::Superseded)?;
     }
     let entries: rusqlite::Result<Vec<Entry>> = records
         .into_iter()
