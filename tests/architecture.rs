@@ -53,7 +53,7 @@ const CONFINED: [(&str, &[&str]); 14] = [
     ("serde-saphyr", &["forgeline-step-engine"]),
     ("backoff", &["forgeline-step-engine"]),
     ("reqwest", &["forgeline-upstream"]),
-    ("secrecy", &["forgeline-upstream"]),
+    ("secrecy", &["forgeline-upstream", "forgeline-kubernetes"]),
     ("octocrab", &["forgeline-github"]),
     ("kube", &["forgeline-kubernetes"]),
     ("k8s-openapi", &["forgeline-kubernetes"]),

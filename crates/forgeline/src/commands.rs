@@ -5,10 +5,10 @@ mod runs;
 mod sandbox;
 mod serve;
 
-use forgeline_provision::Actor;
+use forgeline_provision::{Actor, ErrorView, RunView};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Format};
 use crate::env::Env;
 use crate::exit;
 use crate::output;
@@ -43,6 +43,27 @@ fn refuse(error: &WireError) -> u8 {
             exit::of_error(error.code())
         }
     }
+}
+
+/// As [`refuse`], for a command that answers a run: with `-o json` the refusal is a RunView on stdout too.
+fn refuse_run(env: &Env, project: Option<&str>, error: &WireError, format: Format) -> u8 {
+    if format == Format::Json {
+        let first = match error {
+            WireError::Configuration(problems) => problems
+                .first()
+                .map(|problem| ErrorView::new(&problem.code, &problem.message, &problem.remedy)),
+            WireError::Journal(error) => Some(ErrorView::new(
+                error.code(),
+                error.to_string(),
+                error.remedy(),
+            )),
+        };
+        if let Some(first) = first {
+            let environment = env.filled("FORGELINE_ENVIRONMENT").unwrap_or("live");
+            output::json(&RunView::refused(environment, project, first));
+        }
+    }
+    refuse(error)
 }
 
 /// SIGINT and SIGTERM.

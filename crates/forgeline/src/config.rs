@@ -173,8 +173,14 @@ impl Reader<'_> {
     }
 
     fn address(&mut self, name: &str, default: Option<&str>) -> Option<Url> {
-        let text = self.env.filled(name).or(default);
+        // A variable that is set is judged: an empty one never falls through to the default.
+        let text = self.env.get(name).or(default);
         let url = match text {
+            Some(text) if text.trim().is_empty() => Err(Problem::new(
+                "address.empty",
+                format!("{name} is empty"),
+                format!("set {name} to the address of that system, or unset it"),
+            )),
             Some(text) => address(name, text).map_err(|error| {
                 Problem::new(
                     "address.invalid",

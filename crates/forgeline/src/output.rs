@@ -59,7 +59,8 @@ pub(crate) fn run(view: &RunView, format: Format) {
     }
 }
 
-fn json(value: &impl Serialize) {
+/// One JSON value on stdout.
+pub(crate) fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(&text),
         Err(error) => complain(

@@ -181,8 +181,18 @@ impl Gitea {
         tool: &str,
         arguments: Value,
     ) -> Result<Value, Error> {
-        let answer = self.mcp.call(operation, tool, arguments, DEADLINE).await?;
-        crate::tool_error::value(answer, operation)
+        match self.mcp.call(operation, tool, arguments, DEADLINE).await {
+            Ok(answer) => crate::tool_error::value(answer, operation),
+            // Older servers answer a failed operation with a JSON-RPC error; its text says the same.
+            Err(error)
+                if error.status.is_none()
+                    && error.kind == Kind::Invalid
+                    && error.reach == Reach::Unknown =>
+            {
+                Err(crate::tool_error::refusal(operation, &error.message))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

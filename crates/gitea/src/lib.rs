@@ -15,4 +15,4 @@ pub use client::{Gitea, User};
 pub use issues::{Issue, NewIssue};
 pub use mirrors::{NewPushMirror, PushMirror};
 
-pub use repositories::{NewRepository, Refs, Repository};
+pub use repositories::{Commit, NewRepository, Refs, Repository};

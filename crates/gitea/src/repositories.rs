@@ -99,18 +99,41 @@ impl Gitea {
             Ok(made) => Some(made),
             Err(_) => self.repository(name).await.map_err(unproved)?,
         };
-        made.filter(|made| made.full_name.eq_ignore_ascii_case(&name.to_string()))
-            .ok_or_else(|| {
+        match made {
+            Some(made) if made.full_name.eq_ignore_ascii_case(&name.to_string()) => Ok(made),
+            Some(other) => Err(self.misplaced(&operation, new, &other).await),
+            None => {
                 let message =
                     "the server answered success, but no such repository is there over REST";
-                Error::new(
+                Err(Error::new(
                     "gitea-mcp",
                     &operation,
                     Kind::Unexpected,
                     Reach::Unknown,
                     message,
-                )
-            })
+                ))
+            }
+        }
+    }
+
+    /// A server that does not know organisations created the repository for its own user: that one is removed again.
+    async fn misplaced(&self, operation: &str, new: &NewRepository, other: &Repository) -> Error {
+        let parts = other
+            .full_name
+            .split_once('/')
+            .and_then(|(owner, name)| FullName::new(owner, name));
+        let mut left = true;
+        if let Some(name) = parts.filter(|_| other.description == new.description) {
+            left = self.delete_repository(&name).await.is_err();
+        }
+        let fate = if left {
+            "delete that one"
+        } else {
+            "it was removed again"
+        };
+        let message = format!("the server created {} instead; {fate}", other.full_name);
+        let reach = if left { Reach::Unknown } else { Reach::Refused };
+        Error::new("gitea-mcp", operation, Kind::Invalid, reach, &message)
     }
 
     /// Sets the description.
@@ -228,7 +251,7 @@ impl Gitea {
         Ok(found.is_some_and(|found| found["total_commits"] == 0))
     }
 
-    /// The object ids of the newest commits of a branch, newest first, at most `limit`.
+    /// The newest commits of a branch, newest first, at most `limit`.
     ///
     /// # Errors
     /// As every read.
@@ -237,13 +260,35 @@ impl Gitea {
         name: &FullName,
         branch: &str,
         limit: usize,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<Commit>, Error> {
         let operation = format!("list the commits of repository {name}");
         let path = format!(
             "/repos/{name}/commits?sha={branch}&stat=false&files=false&verification=false&limit={limit}"
         );
-        let listed: Vec<Object> = read("gitea", &operation, self.get(&operation, &path).await?)?;
-        Ok(listed.into_iter().map(|commit| commit.sha).collect())
+        read("gitea", &operation, self.get(&operation, &path).await?)
+    }
+}
+
+/// A commit as Gitea answers it; only what we use.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Commit {
+    /// The object id.
+    pub sha: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The commits before it; none for the first one.
+    #[serde(default)]
+    parents: Vec<Object>,
+}
+
+impl Commit {
+    /// Whether it is the commit that was made together with the repository: without parents, within a minute of it.
+    pub fn is_initial_of(&self, repository: &Repository) -> bool {
+        let apart = self
+            .created
+            .duration_since(repository.created_at)
+            .unsigned_abs();
+        self.parents.is_empty() && apart < std::time::Duration::from_secs(60)
     }
 }
 
@@ -254,7 +299,7 @@ struct Ref {
     object: Object,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Object {
     sha: String,
 }

@@ -34,9 +34,15 @@ pub(crate) fn value(answer: ToolAnswer, operation: &str) -> Result<serde_json::V
     Err(refusal(operation, &answer.text))
 }
 
-fn refusal(operation: &str, text: &str) -> Error {
+/// What a text of a failed tool, or of a JSON-RPC error of an older server, means.
+pub(crate) fn refusal(operation: &str, text: &str) -> Error {
+    let text = without_request(text);
     let lower = text.to_ascii_lowercase();
-    match REFUSALS.iter().find(|(known, _)| lower.contains(known)) {
+    let broken = lower.contains("unknown api error: 5") || lower.contains("<html");
+    match REFUSALS
+        .iter()
+        .find(|(known, _)| !broken && lower.contains(known))
+    {
         Some((_, status)) => Error::from_status("gitea-mcp", operation, *status, text),
         None => Error::new(
             "gitea-mcp",
@@ -46,6 +52,13 @@ fn refusal(operation: &str, text: &str) -> Error {
             text,
         ),
     }
+}
+
+/// Some versions of Gitea's Go client print the failed request with its headers, the token among them.
+fn without_request(text: &str) -> &str {
+    let headers = ["' method 'map[", "Authorization:[", "\nRequest: "];
+    let end = headers.iter().filter_map(|marker| text.find(marker)).min();
+    end.map_or(text, |end| &text[..end])
 }
 
 #[cfg(test)]
@@ -60,5 +73,13 @@ mod tests {
         );
         assert_eq!((known.kind, known.reach), (Kind::Conflict, Reach::Refused));
         assert_eq!(refusal("x", "unknown API error: 500").reach, Reach::Unknown);
+    }
+
+    #[test]
+    fn the_headers_of_a_failed_request_never_get_into_an_error() {
+        let text = "unknown API Error: 502\nRequest: '/x' with 'POST' method 'map[Authorization:[token s3cret]]' not found";
+        let error = refusal("x", text);
+        assert_eq!(error.reach, Reach::Unknown);
+        assert!(!error.to_string().contains("s3cret"), "{error}");
     }
 }

@@ -3,19 +3,20 @@
 use std::fmt;
 use std::time::Duration;
 
-use forgeline_upstream::{Error, Kind, Reach, TokenHandle};
+use forgeline_upstream::{Error, Kind, Origin, Reach, Token, TokenError, TokenHandle};
 use http::{HeaderValue, Method, header};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
 /// How to reach the cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Access {
     /// An API server and a bearer.
     Endpoint {
@@ -176,6 +177,16 @@ impl Kubernetes {
     }
 }
 
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Endpoint { .. } => "Endpoint",
+            Self::Kubeconfig(_) => "Kubeconfig",
+            Self::InCluster => "InCluster",
+        })
+    }
+}
+
 impl fmt::Debug for Kubernetes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kubernetes")
@@ -223,18 +234,47 @@ fn endpoint(
 }
 
 async fn kubeconfig(text: &str) -> Result<Client, BuildError> {
-    let bad = |error: &dyn fmt::Display| BuildError(error.to_string());
-    let parsed = kube::config::Kubeconfig::from_yaml(text).map_err(|error| bad(&error))?;
+    // The parser's own message may show lines of the file, and those hold secrets.
+    let parsed = kube::config::Kubeconfig::from_yaml(text)
+        .map_err(|_| BuildError("KUBECONFIG names a file that is no valid kubeconfig".into()))?;
     let options = kube::config::KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(parsed, &options)
         .await
-        .map_err(|error| bad(&error))?;
-    if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
-        return Err(BuildError(
-            "the kubeconfig runs a command to log in; use a service account's token instead".into(),
-        ));
+        .map_err(|_| {
+            BuildError("the kubeconfig's current context, cluster or user cannot be used".into())
+        })?;
+    judge(&config)?;
+    Client::try_from(tune(config)).map_err(|error| BuildError(error.to_string()))
+}
+
+/// A credential that is missing or wrong in form is refused here, before any request.
+fn judge(config: &Config) -> Result<(), BuildError> {
+    let auth = &config.auth_info;
+    if auth.exec.is_some() || auth.auth_provider.is_some() {
+        let message =
+            "the kubeconfig runs a command to log in; use a service account's token instead";
+        return Err(BuildError(message.into()));
     }
-    Client::try_from(tune(config)).map_err(|error| bad(&error))
+    let origin = || Origin::Own("the token in the kubeconfig (KUBECONFIG)".into());
+    let refused = |error: TokenError| BuildError(error.to_string());
+    if let Some(token) = &auth.token {
+        return Token::new(token.expose_secret(), origin())
+            .map(drop)
+            .map_err(refused);
+    }
+    if let Some(path) = &auth.token_file {
+        let text = std::fs::read_to_string(path).map_err(|_| {
+            BuildError(format!("the kubeconfig's token file {path} cannot be read"))
+        })?;
+        return Token::new(&text, origin()).map(drop).map_err(refused);
+    }
+    let certificate = auth.client_certificate.is_some() || auth.client_certificate_data.is_some();
+    if certificate || auth.username.is_some() {
+        return Ok(());
+    }
+    Err(BuildError(
+        "the kubeconfig's user has neither a token nor a client certificate".into(),
+    ))
 }
 
 /// Retries live in the step engine, deadlines around each call, and proxies nowhere.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgeline_provision::{Actor, Provisioner, RunView};
+use forgeline_step_engine::RunState;
 use rmcp::RoleServer;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use rmcp::service::RequestContext;
@@ -30,11 +31,21 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The end of a call that wanted something of a run: failed when the run did not get there.
     fn of_run(view: &RunView) -> Self {
+        let failed = view.error.is_some() || view.state == Some(RunState::Stuck);
         Self {
             value: serde_json::to_value(view).unwrap_or_default(),
             text: sentence(view),
-            failed: view.error.is_some(),
+            failed,
+        }
+    }
+
+    /// The answer to a question about a run: failed only when there is no answer.
+    fn of_look(view: &RunView) -> Self {
+        Self {
+            failed: view.run_id.is_none(),
+            ..Self::of_run(view)
         }
     }
 }

@@ -297,7 +297,7 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
             kept && step
                 .error
                 .as_ref()
-                .is_some_and(|error| error.effect == Effect::Left)
+                .is_some_and(|error| matches!(error.effect, Effect::Left | Effect::Possible))
         }
         _ => step.left_by_operator,
     };
@@ -314,9 +314,8 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
                 None if kept => "kept on request".to_owned(),
                 None => "its undo waits for another step's".to_owned(),
             };
-            let command = error
-                .and_then(|error| error.command.clone())
-                .unwrap_or_default();
+            let command = error.and_then(|error| error.command.clone());
+            let command = command.or_else(|| removal(step)).unwrap_or_default();
             LeftBehind {
                 artifact: name(step),
                 why,
@@ -324,6 +323,26 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
             }
         })
         .collect()
+}
+
+/// The command that would remove a step's artifact, from its output.
+fn removal(step: &StepSnapshot) -> Option<String> {
+    let output = step.output.as_ref()?;
+    let full_name = output["full_name"].as_str();
+    match step.kind.as_str() {
+        "github.repository" => Some(format!("gh repo delete {} --yes", full_name?)),
+        "gitea.repository" => {
+            let path = format!("$GITEA_URL/api/v1/repos/{}", full_name?);
+            Some(format!(
+                "curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" {path}"
+            ))
+        }
+        "infra.namespace" => Some(format!(
+            "kubectl delete namespace {}",
+            output["name"].as_str()?
+        )),
+        _ => None,
+    }
 }
 
 fn name(step: &StepSnapshot) -> String {

@@ -184,15 +184,26 @@ pub(crate) fn set_head(dir: &Path, branch: &str) -> std::io::Result<()> {
     std::fs::write(dir.join("HEAD"), format!("ref: refs/heads/{branch}\n"))
 }
 
+/// A commit: id, time in seconds since 1970, ids of the parents.
+pub(crate) type Commit = (String, i64, Vec<String>);
+
 /// The newest commits of a branch, newest first.
-pub(crate) async fn commits(dir: &Path, branch: &str, limit: usize) -> Result<Vec<String>, String> {
+pub(crate) async fn commits(dir: &Path, branch: &str, limit: usize) -> Result<Vec<Commit>, String> {
     let count = format!("--max-count={limit}");
-    let text = run(git()
-        .arg("-C")
-        .arg(dir)
-        .args(["rev-list", &count, branch, "--"]))
-    .await?;
-    Ok(text.lines().map(str::to_owned).collect())
+    let text =
+        run(git()
+            .arg("-C")
+            .arg(dir)
+            .args(["log", &count, "--format=%H %ct %P", branch, "--"]))
+        .await?;
+    let read = |line: &str| {
+        let mut words = line
+            .split(' ')
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned);
+        Some((words.next()?, words.next()?.parse().ok()?, words.collect()))
+    };
+    Ok(text.lines().filter_map(read).collect())
 }
 
 /// One request of git's smart HTTP protocol, through `git http-backend` (a CGI program).

@@ -6,7 +6,7 @@ use forgeline_step_engine::OnFailure;
 use forgeline_step_engine::journal::RunOptions;
 use serde_json::{Map, Value, json};
 
-use super::{Signals, local, no_signals, refuse};
+use super::{Signals, local, no_signals, refuse_run};
 use crate::cli::Create;
 use crate::env::Env;
 use crate::{exit, output, progress, wire};
@@ -36,7 +36,7 @@ pub(super) async fn run(env: &Env, args: Create) -> u8 {
 async fn with(env: &Env, args: &Create) -> u8 {
     let provisioner = match wire::writer(env, "forgeline create").await {
         Ok(provisioner) => provisioner,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse_run(env, Some(&args.name), &error, args.output.format),
     };
     name_others(&provisioner, &args.name).await;
     let call = Call {

@@ -3,7 +3,7 @@
 use forgeline_provision::{Provisioner, RunView, Started};
 use forgeline_step_engine::{Decision, RunState};
 
-use super::{create, local, refuse};
+use super::{create, local, refuse, refuse_run};
 use crate::cli::{Cancel, Format, List, Resume, Status};
 use crate::env::Env;
 use crate::{exit, output, wire};
@@ -78,7 +78,7 @@ pub(super) async fn resume(env: &Env, args: Resume) -> u8 {
     };
     let provisioner = match wire::writer(env, "forgeline resume").await {
         Ok(provisioner) => provisioner,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse_run(env, None, &error, args.output.format),
     };
     let view = provisioner
         .resume(
@@ -97,7 +97,7 @@ pub(super) async fn cancel(env: &Env, args: Cancel) -> u8 {
     }
     let provisioner = match wire::writer(env, "forgeline cancel").await {
         Ok(provisioner) => provisioner,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse_run(env, None, &error, args.output.format),
     };
     let view = provisioner
         .cancel(&args.run, &local(env), Some(std::time::Duration::ZERO))

@@ -116,9 +116,9 @@ pub(super) async fn status(
     match (running, wait) {
         (Some(run), Some(wait)) => {
             let waiting = provisioner.status(None, view.run_id.as_deref(), Some(wait));
-            Answer::of_run(&progress::told(provisioner.engine(), &run, context, waiting).await)
+            Answer::of_look(&progress::told(provisioner.engine(), &run, context, waiting).await)
         }
-        _ => Answer::of_run(&view),
+        _ => Answer::of_look(&view),
     }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use forgeline_step_engine::{
     Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone,
 };
-use forgeline_upstream::{Error, FullName};
+use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
 use super::with::{both, full_name, is_adopted, is_created, text};
@@ -102,14 +102,15 @@ impl GiteaDescribe {
 }
 
 impl GithubDescribe {
+    /// What was just made may not be visible yet: a 404 is worth another try.
     fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        super::github_repository::failed(
-            &self.0,
-            error,
-            "the scope `repo` (fine-grained: Administration write)",
-            "repo",
-            map,
-        )
+        let lag = error.kind == Kind::NotFound;
+        let right = "the scope `repo` (fine-grained: Administration write)";
+        let error = super::github_repository::failed(&self.0, error, right, "repo", map);
+        StepError {
+            retryable: error.retryable || lag,
+            ..error
+        }
     }
 
     async fn described(&self, name: &FullName) -> Result<Option<Described>, StepError> {

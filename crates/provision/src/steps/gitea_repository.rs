@@ -14,7 +14,7 @@ use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
 use super::issue::marker_of_run;
-use super::with::{kept, repository, text};
+use super::with::{kept, repository, text, with_command};
 use crate::ownership::{Facts, Whose, claim, is_ours, whose};
 use crate::refusal::{Need, named, of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
@@ -123,8 +123,13 @@ impl GiteaRepository {
         {
             return Ok(Some(format!("it has {other}")));
         }
-        if !refs.is_empty() && gitea.commits(name, branch, 2).await.map_err(read)?.len() > 1 {
-            return Ok(Some(format!("somebody has pushed to {branch}")));
+        if !refs.is_empty() {
+            let commits = gitea.commits(name, branch, 2).await.map_err(read)?;
+            let first = commits.first().filter(|_| commits.len() == 1);
+            // The one commit that was made with the repository; a forced push may have put another in its place.
+            if !first.is_some_and(|commit| commit.is_initial_of(found)) {
+                return Ok(Some(format!("somebody has pushed to {branch}")));
+            }
         }
         Ok(issues
             .map_err(read)?
@@ -159,7 +164,11 @@ impl GiteaRepository {
         }
         match gitea.delete_repository(name).await {
             Ok(()) => Ok(Undone::Removed),
-            Err(error) if error.kind == Kind::NotFound => Ok(Undone::NotThere),
+            // What a token may not see looks like nothing: only a look tells.
+            Err(error) if error.kind == Kind::NotFound => match self.find(name).await? {
+                Some(now) if now.id == found.id => Err(write(error)),
+                _ => Ok(Undone::NotThere),
+            },
             Err(error) => Err(write(error)),
         }
     }
@@ -259,13 +268,17 @@ impl Step for GiteaRepository {
         output: Option<&Value>,
     ) -> Result<Undone, StepError> {
         let name = repository(with)?;
-        match self.find(&name).await? {
-            Some(found) if is_ours(cx, &facts(&found), output) => {
+        let url = output.map(|output| text(output, "url")).unwrap_or_default();
+        let command = delete_command(url, &name);
+        let undone = match self.find(&name).await {
+            Ok(Some(found)) if is_ours(cx, &facts(&found), output) => {
                 self.remove(cx, &name, &found).await
             }
             // Nothing there, or somebody else's by now: nothing of this run is left.
-            _ => Ok(Undone::NotThere),
-        }
+            Ok(_) => Ok(Undone::NotThere),
+            Err(error) => Err(error),
+        };
+        undone.map_err(|error| with_command(error, command))
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::push_mirror::pushed_fact;
-use super::with::{kept, repository, text};
+use super::with::{kept, repository, text, with_command};
 use crate::ownership::{Facts, Whose, claim, is_ours, whose};
 use crate::refusal::{Need, named, of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
@@ -154,7 +154,11 @@ impl GithubRepository {
         }
         match github.delete_repository(name).await {
             Ok(()) => Ok(Undone::Removed),
-            Err(error) if error.kind == Kind::NotFound => Ok(Undone::NotThere),
+            // GitHub hides what a token may not do behind a 404: only a look tells.
+            Err(error) if error.kind == Kind::NotFound => match self.find(name).await? {
+                Some(now) if now.id == found.id => Err(self.undeleted(error, &command)),
+                _ => Ok(Undone::NotThere),
+            },
             Err(error) => Err(self.undeleted(error, &command)),
         }
     }
@@ -265,13 +269,15 @@ impl Step for GithubRepository {
         output: Option<&Value>,
     ) -> Result<Undone, StepError> {
         let name = repository(with)?;
-        match self.find(&name).await? {
-            Some(found) if is_ours(cx, &facts(&found), output) => {
+        let undone = match self.find(&name).await {
+            Ok(Some(found)) if is_ours(cx, &facts(&found), output) => {
                 self.remove(cx, &name, &found).await
             }
             // Nothing there, or somebody else's by now: nothing of this run is left.
-            _ => Ok(Undone::NotThere),
-        }
+            Ok(_) => Ok(Undone::NotThere),
+            Err(error) => Err(error),
+        };
+        undone.map_err(|error| with_command(error, format!("gh repo delete {name} --yes")))
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {

@@ -109,7 +109,9 @@ impl FirstIssue {
         }
         self.0.announce(cx, &format!("gitea:{name} issue {number}"));
         match self.0.gitea.delete_issue(name, number).await {
-            Err(error) if error.kind != Kind::NotFound => Err(self.failed(error, of_write)),
+            Err(error) if error.kind != Kind::NotFound => Err(self.failed(error, of_write).command(format!(
+                "curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" $GITEA_URL/api/v1/repos/{name}/issues/{number}"
+            ))),
             _ => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use forgeline_step_engine::{
 use forgeline_upstream::{Error, Kind};
 use serde_json::{Value, json};
 
-use super::with::{kept, text};
+use super::with::{kept, text, with_command};
 use crate::ownership::not_before_intent;
 use crate::refusal::{Need, of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
@@ -82,6 +82,63 @@ impl InfraNamespace {
             .await
             .map_err(|error| self.failed(error, of_read))?;
         Ok(found.is_some_and(|found| contains(&found["spec"], &object["spec"])))
+    }
+
+    async fn undo(
+        &self,
+        cx: &StepCx,
+        name: &str,
+        output: Option<&Value>,
+    ) -> Result<Undone, StepError> {
+        let found = self
+            .find(name)
+            .await?
+            .filter(|found| Self::is_ours(cx, found, output));
+        let Some(found) = found else {
+            return Ok(Undone::NotThere);
+        };
+        let command = format!("kubectl delete namespace {name}");
+        if !found.terminating {
+            let foreign = self
+                .0
+                .kubernetes
+                .foreign_objects(name, cx.run_id.as_str())
+                .await;
+            let foreign = foreign.map_err(|error| self.failed(error, of_read))?;
+            if let Some(first) = foreign.first() {
+                let why = format!("it holds {} ({} in all)", first.what, foreign.len());
+                return Err(kept(&format!("namespace {name}"), &why, command));
+            }
+            self.0.announce(cx, &format!("ns:{name}"));
+        }
+        match self
+            .0
+            .kubernetes
+            .delete_namespace(&found, self.0.timings.namespace_patience)
+            .await
+        {
+            Ok(Deleted::Gone) => Ok(Undone::Removed),
+            Ok(Deleted::Terminating(why)) => {
+                let why = if why.is_empty() {
+                    "the cluster does not say why".to_owned()
+                } else {
+                    why.join("; ")
+                };
+                let message = format!("namespace {name} is going away but not gone: {why}");
+                Err(StepError::refused("kubernetes.terminating", message)
+                    .remedy("find what holds it (its status.conditions), then retry the undo")
+                    .command(format!("kubectl get namespace {name} -o yaml")))
+            }
+            Err(error) => {
+                let changed = error.kind == Kind::Conflict;
+                let failed = self.failed(error, of_write).command(command);
+                // It changed between our look and the deletion: look again.
+                Err(StepError {
+                    retryable: failed.retryable || changed,
+                    ..failed
+                })
+            }
+        }
     }
 
     fn is_ours(cx: &StepCx, found: &Namespace, output: Option<&Value>) -> bool {
@@ -199,7 +256,10 @@ impl Step for InfraNamespace {
             project: &cx.subject,
         };
         match found {
-            Found::Adopted(output) => Ok(output.clone()),
+            // Nothing of ours stands in it.
+            Found::Adopted(output) => Ok(
+                json!({"mode": "kubernetes", "name": output["name"], "uid": output["uid"], "objects": []}),
+            ),
             Found::Ours(output) => {
                 self.apply_contents(&claim, name, false).await?;
                 Ok(output.clone())
@@ -231,55 +291,8 @@ impl Step for InfraNamespace {
         output: Option<&Value>,
     ) -> Result<Undone, StepError> {
         let name = text(with, "name");
-        let found = self
-            .find(name)
-            .await?
-            .filter(|found| Self::is_ours(cx, found, output));
-        let Some(found) = found else {
-            return Ok(Undone::NotThere);
-        };
-        let command = format!("kubectl delete namespace {name}");
-        if !found.terminating {
-            let foreign = self
-                .0
-                .kubernetes
-                .foreign_objects(name, cx.run_id.as_str())
-                .await;
-            let foreign = foreign.map_err(|error| self.failed(error, of_read))?;
-            if let Some(first) = foreign.first() {
-                let why = format!("it holds {} ({} in all)", first.what, foreign.len());
-                return Err(kept(&format!("namespace {name}"), &why, command));
-            }
-            self.0.announce(cx, &format!("ns:{name}"));
-        }
-        match self
-            .0
-            .kubernetes
-            .delete_namespace(&found, self.0.timings.namespace_patience)
-            .await
-        {
-            Ok(Deleted::Gone) => Ok(Undone::Removed),
-            Ok(Deleted::Terminating(why)) => {
-                let why = if why.is_empty() {
-                    "the cluster does not say why".to_owned()
-                } else {
-                    why.join("; ")
-                };
-                let message = format!("namespace {name} is going away but not gone: {why}");
-                Err(StepError::refused("kubernetes.terminating", message)
-                    .remedy("find what holds it (its status.conditions), then retry the undo")
-                    .command(format!("kubectl get namespace {name} -o yaml")))
-            }
-            Err(error) => {
-                let changed = error.kind == Kind::Conflict;
-                let failed = self.failed(error, of_write).command(command);
-                // It changed between our look and the deletion: look again.
-                Err(StepError {
-                    retryable: failed.retryable || changed,
-                    ..failed
-                })
-            }
-        }
+        let undone = self.undo(cx, name, output).await;
+        undone.map_err(|error| with_command(error, format!("kubectl delete namespace {name}")))
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {

@@ -14,7 +14,7 @@ use forgeline_step_engine::{
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
-use super::refs::{BothSides, gitea_refs, github_refs};
+use super::refs::{BothSides, gitea_refs, github_refs, unread_github};
 use super::with::{full_name, is_created, text};
 use crate::ownership::not_before_intent;
 use crate::refusal::{Need, named, of_read, of_write};
@@ -129,7 +129,9 @@ impl PushMirror {
                 .into_iter()
                 .map(|mirror| mirror.remote_name)
                 .collect();
-            cx.record_fact("listed", json!(listed)).await?;
+            if cx.fact("listed").is_none() {
+                cx.record_fact("listed", json!(listed)).await?;
+            }
             let sides = BothSides::look(&self.0, &ends.gitea, &ends.github).await?;
             sides.check_nothing_is_lost(&self.0, &ends.gitea).await?;
             (self.add(cx, ends).await?, sides)
@@ -180,8 +182,19 @@ impl PushMirror {
         let message = format!(
             "github refused the mirror push to {github}: {said}; {credential} needs the right to push (scope `repo`, or Contents write; `workflow` where there are workflows)"
         );
+        let final_word = [
+            "403",
+            "401",
+            "denied",
+            "rejected",
+            "refusing",
+            "GH0",
+            "archived",
+            "Authentication failed",
+        ];
         StepError {
-            retryable: false,
+            // A repository that was just made may not take a push yet, and networks come back.
+            retryable: !final_word.iter().any(|word| said.contains(word)),
             ..StepError::refused("mirror.push_refused", message).remedy(
                 "grant the token in GITHUB_MIRROR_TOKEN the right to push to that repository, or lift the rule that refuses it",
             )
@@ -201,15 +214,16 @@ impl PushMirror {
                 gitea: gitea.map_err(left)?,
                 github: github.map_err(left)?,
             };
-            let default = repository
-                .ok()
-                .flatten()
-                .map(|repository| repository.default_branch);
+            let repository = repository.map_err(|error| left(unread_github(&self.0, error)))?;
+            let default = repository.map(|repository| repository.default_branch);
             if sides.are_equal() {
-                if default.as_deref() == Some(ends.branch.as_str()) {
-                    return Ok(output(ends, mirror, &sides));
+                match default {
+                    Some(default) if default == ends.branch => {
+                        return Ok(output(ends, mirror, &sides));
+                    }
+                    Some(_) => self.set_default_branch(ends).await?,
+                    None => {}
                 }
-                self.set_default_branch(ends).await?;
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
@@ -244,27 +258,15 @@ impl PushMirror {
         })
     }
 
-    /// Whether this run added this mirror: the journal names it, or the list that was journaled before did not show it.
-    fn is_ours(cx: &StepCx, mirror: &Mirror, output: Option<&Value>) -> bool {
-        if let Some(name) = output
-            .map(|output| &output["remote_name"])
-            .filter(|name| name.is_string())
-        {
-            return *name == mirror.remote_name.as_str();
-        }
-        if let Some(added) = cx.fact("added") {
-            return added == mirror.remote_name.as_str();
-        }
-        let listed = cx.fact("listed");
-        let shown = listed
-            .as_ref()
-            .and_then(Value::as_array)
-            .is_some_and(|names| {
-                names
-                    .iter()
-                    .any(|name| *name == mirror.remote_name.as_str())
-            });
-        !shown && not_before_intent(cx, mirror.created)
+    /// Whether this run added this mirror: its receipt names it, or this run was about to add one, and it was neither
+    /// shown by the list that was journaled before nor is it an earlier run's.
+    fn is_ours(cx: &StepCx, ends: &Ends, mirror: &Mirror, output: Option<&Value>) -> bool {
+        let name = mirror.remote_name.as_str();
+        let receipt = output.is_some_and(|output| output["remote_name"] == name)
+            || cx.fact("added").is_some_and(|added| added == name);
+        let attempted = ends.fresh || cx.fact("listed").is_some();
+        let added_since = attempted && !was_listed(cx, name) && !is_earlier(cx, name);
+        receipt || (added_since && not_before_intent(cx, mirror.created))
     }
 
     async fn remove(&self, cx: &StepCx, ends: &Ends, mirror: &Mirror) -> Result<(), StepError> {
@@ -277,7 +279,13 @@ impl PushMirror {
             .gitea
             .delete_push_mirror(&ends.gitea, &mirror.remote_name)
             .await;
-        removed.map_err(|error| self.failed(error, of_write))
+        let path = format!(
+            "/api/v1/repos/{}/push_mirrors/{}",
+            ends.gitea, mirror.remote_name
+        );
+        let command =
+            format!("curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" $GITEA_URL{path}");
+        removed.map_err(|error| self.failed(error, of_write).command(command))
     }
 }
 
@@ -300,6 +308,22 @@ fn output(ends: &Ends, mirror: &Mirror, sides: &BothSides) -> Value {
     })
 }
 
+/// The list that was journaled before anything was added showed it.
+fn was_listed(cx: &StepCx, name: &str) -> bool {
+    let listed = cx.fact("listed");
+    listed
+        .as_ref()
+        .and_then(Value::as_array)
+        .is_some_and(|names| names.iter().any(|shown| *shown == name))
+}
+
+/// An earlier run of this project has it in its journal.
+fn is_earlier(cx: &StepCx, name: &str) -> bool {
+    let done = cx.earlier.iter().filter_map(|run| run.done.get(&cx.step));
+    done.into_iter()
+        .any(|(_, output)| output["remote_name"] == name)
+}
+
 fn known(mirror: &Mirror) -> Value {
     json!({"remote": mirror.remote_address, "remote_name": mirror.remote_name})
 }
@@ -309,26 +333,22 @@ impl Step for PushMirror {
     async fn check(&self, cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
         let ends = Ends::read(with)?;
         let mirrors = self.matching(&ends).await?;
-        if let Some(ours) = mirrors.iter().find(|mirror| {
-            Self::is_ours(cx, mirror, None)
-                && cx.earlier_output().is_none_or(|(_, _, output)| {
-                    output["remote_name"] != mirror.remote_name.as_str()
-                })
-        }) {
+        if let Some(ours) = mirrors
+            .iter()
+            .find(|mirror| Self::is_ours(cx, &ends, mirror, None))
+        {
             return Ok(Seen::Ours(known(ours)));
         }
-        let Some(oldest) = mirrors.first() else {
-            return Ok(Seen::Absent);
-        };
-        let of_project = mirrors.iter().find(|mirror| {
-            cx.earlier_output()
-                .is_some_and(|(_, _, output)| output["remote_name"] == mirror.remote_name.as_str())
-        });
+        if let Some(of_project) = mirrors
+            .iter()
+            .find(|mirror| is_earlier(cx, &mirror.remote_name))
+        {
+            return Ok(Seen::Project(known(of_project)));
+        }
         // One that somebody else added to the same address does the same work: it is used and never removed.
-        Ok(of_project.map_or_else(
-            || Seen::Adopted(known(oldest)),
-            |mirror| Seen::Project(known(mirror)),
-        ))
+        Ok(mirrors
+            .first()
+            .map_or(Seen::Absent, |oldest| Seen::Adopted(known(oldest))))
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, found: &Found) -> Result<Value, StepError> {
@@ -372,7 +392,7 @@ impl Step for PushMirror {
             .matching(&ends)
             .await?
             .into_iter()
-            .filter(|mirror| Self::is_ours(cx, mirror, output))
+            .filter(|mirror| Self::is_ours(cx, &ends, mirror, output))
             .collect();
         for mirror in &ours {
             self.remove(cx, &ends, mirror).await?;
@@ -394,23 +414,12 @@ impl Step for PushMirror {
         let Some(recorded) = recorded else {
             return self.compensate(cx, with, None).await.map(drop);
         };
+        let Some(kept) = recorded["remote_name"].as_str() else {
+            return Ok(());
+        };
         let ends = Ends::read(with)?;
-        let listed = cx.fact("listed");
         for mirror in self.matching(&ends).await? {
-            let shown = listed
-                .as_ref()
-                .and_then(Value::as_array)
-                .is_some_and(|names| {
-                    names
-                        .iter()
-                        .any(|name| *name == mirror.remote_name.as_str())
-                });
-            let kept = recorded["remote_name"] == mirror.remote_name.as_str();
-            if recorded["remote_name"].is_string()
-                && !kept
-                && !shown
-                && not_before_intent(cx, mirror.created)
-            {
+            if mirror.remote_name != kept && Self::is_ours(cx, &ends, &mirror, None) {
                 self.remove(cx, &ends, &mirror).await?;
             }
         }

@@ -17,12 +17,22 @@ pub(super) async fn github_refs(
     upstreams: &Upstreams,
     name: &FullName,
 ) -> Result<forgeline_github::Refs, StepError> {
-    let right = "the scope `repo` (fine-grained: Contents read)";
     upstreams
         .github
         .refs(name)
         .await
-        .map_err(|error| super::github_repository::failed(upstreams, error, right, "repo", of_read))
+        .map_err(|error| unread_github(upstreams, error))
+}
+
+/// A failed read on GitHub. What was just made may not be visible yet: a 404 is worth another look.
+pub(super) fn unread_github(upstreams: &Upstreams, error: forgeline_upstream::Error) -> StepError {
+    let lag = error.kind == forgeline_upstream::Kind::NotFound;
+    let right = "the scope `repo` (fine-grained: Contents read)";
+    let error = super::github_repository::failed(upstreams, error, right, "repo", of_read);
+    StepError {
+        retryable: error.retryable || lag,
+        ..error
+    }
 }
 
 pub(super) async fn gitea_refs(

@@ -60,3 +60,12 @@ pub(super) fn both(first: Result<(), Error>, second: Result<(), Error>) -> Resul
         (first, second) => first.and(second),
     }
 }
+
+/// Adds the command that would remove what is left, unless a better one is there.
+pub(super) fn with_command(error: StepError, command: String) -> StepError {
+    if error.command.is_none() {
+        error.command(command)
+    } else {
+        error
+    }
+}

@@ -386,13 +386,12 @@ async fn commits(
     let found = crate::git::commits(&dir, &branch, query.limit.unwrap_or(30))
         .await
         .map_err(|_| Refusal::not_found())?;
-    Ok(Json(
-        found
-            .iter()
-            .map(|id| json!({"sha": id}))
-            .collect::<Vec<_>>(),
-    )
-    .into_response())
+    let view = |(id, at, parents): &crate::git::Commit| {
+        let parents: Vec<Value> = parents.iter().map(|id| json!({"sha": id})).collect();
+        let created = jiff::Timestamp::from_second(*at).unwrap_or_default();
+        json!({"sha": id, "created": created.to_string(), "parents": parents})
+    };
+    Ok(Json(found.iter().map(view).collect::<Vec<_>>()).into_response())
 }
 
 async fn compare(

@@ -175,6 +175,11 @@ pub(crate) fn accept(
         };
         if !value.is_null() {
             problems.extend(spec.problem(&value));
+        } else if spec.default.as_ref().is_some_and(is_reference) {
+            problems.push(format!(
+                "input `{}` is not given and has no default in the configuration",
+                spec.name
+            ));
         }
         accepted[&spec.name] = value;
     }

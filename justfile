@@ -1,0 +1,18 @@
+# Everything that CI does, in the same way.
+verify:
+    bash .ci/run
+
+# Advisories, licences, sources, and who may use which library. Takes ten minutes to install, so it is apart.
+deny:
+    cargo install --locked cargo-deny@0.19.0
+    cargo deny --all-features check
+
+# Show the snapshots that a change makes, to look at and accept.
+snapshots:
+    INSTA_UPDATE=always cargo test --workspace --locked
+    git diff --stat -- '*.snap'
+
+# The figures of the README and the changelog: cold start, memory, size, wall time, requests.
+measure:
+    cargo build --release --locked
+    python3 benches/measure.py target/release/forgeline
