@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Sandbox, cloned_head, forgeline, run};
 
 /// The output with everything that changes from run to run replaced.
-fn steady(text: &str) -> String {
+pub(crate) fn steady(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let mut words: Vec<String> = Vec::new();

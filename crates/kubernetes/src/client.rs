@@ -93,25 +93,8 @@ impl Kubernetes {
         path: &str,
         body: Option<(&'static str, &Value)>,
     ) -> Result<Value, Error> {
-        let started = std::time::Instant::now();
-        let sent = tokio::time::timeout(
-            DEADLINE,
-            self.exchange(operation, method.clone(), path, body),
-        )
-        .await;
-        let result = sent.unwrap_or_else(|_| {
-            let message = format!("no answer within {} s", DEADLINE.as_secs());
-            Err(Error::new(
-                "kubernetes",
-                operation,
-                Kind::Unavailable,
-                Reach::Unknown,
-                &message,
-            ))
-        });
-        let elapsed = started.elapsed();
-        tracing::debug!(target: "upstream", system = "kubernetes", %method, operation, ok = result.is_ok(), ?elapsed);
-        result
+        let request = self.exchange(operation, method, path, body);
+        forgeline_upstream::within("kubernetes", operation, DEADLINE, request).await
     }
 
     async fn exchange(

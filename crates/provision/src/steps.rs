@@ -1,5 +1,6 @@
 //! The kinds of steps, in one list.
 
+mod blame;
 mod describe;
 mod gitea_repository;
 mod github_repository;
@@ -42,11 +43,11 @@ pub fn registry(upstreams: &Arc<Upstreams>) -> Registry {
     );
     registry.register(
         describe::GITEA,
-        Arc::new(describe::GiteaDescribe(Arc::clone(upstreams))),
+        Arc::new(describe::Describe::gitea(upstreams)),
     );
     registry.register(
         describe::GITHUB,
-        Arc::new(describe::GithubDescribe(Arc::clone(upstreams))),
+        Arc::new(describe::Describe::github(upstreams)),
     );
     registry
 }

@@ -122,29 +122,8 @@ impl HttpClient {
         body: Option<&Value>,
         deadline: Duration,
     ) -> Result<Reply, Error> {
-        let started = std::time::Instant::now();
-        let sent = tokio::time::timeout(
-            deadline,
-            self.exchange(operation, method.clone(), path_and_query, body),
-        )
-        .await;
-        let result = sent.unwrap_or_else(|_| {
-            let message = format!("no answer within {} s", deadline.as_secs_f32());
-            Err(Error::new(
-                self.system,
-                operation,
-                Kind::Unavailable,
-                Reach::Unknown,
-                &message,
-            ))
-        });
-        let status = match &result {
-            Ok(reply) => reply.status,
-            Err(error) => error.status.unwrap_or(0),
-        };
-        let elapsed = started.elapsed();
-        tracing::debug!(target: "upstream", system = self.system, %method, operation, status, ?elapsed);
-        result
+        let request = self.exchange(operation, method, path_and_query, body);
+        crate::deadline::within(self.system, operation, deadline, request).await
     }
 
     async fn exchange(

@@ -11,12 +11,14 @@
 //! assert_eq!(empty.to_string(), "environment variable GITEA_TOKEN is empty");
 //! ```
 
+mod deadline;
 mod error;
 mod full_name;
 pub mod http;
 pub mod mcp;
 mod token;
 
+pub use deadline::within;
 pub use error::{Error, Kind, Reach};
 pub use full_name::FullName;
 pub use token::{Origin, Token, TokenError, TokenFault, TokenHandle};

@@ -118,13 +118,8 @@ impl McpClient {
         arguments: Value,
         deadline: Duration,
     ) -> Result<ToolAnswer, Error> {
-        let started = std::time::Instant::now();
-        let result =
-            tokio::time::timeout(deadline, self.exchange(operation, tool, arguments)).await;
-        let result = result.unwrap_or_else(|_| Err(self.late(operation, deadline)));
-        let elapsed = started.elapsed();
-        tracing::debug!(target: "upstream", system = self.inner.system, tool, operation, ok = result.is_ok(), ?elapsed);
-        result
+        let call = self.exchange(operation, tool, arguments);
+        crate::deadline::within(self.inner.system, operation, deadline, call).await
     }
 
     async fn exchange(
@@ -220,14 +215,7 @@ impl McpClient {
     }
 
     fn late(&self, operation: &str, deadline: Duration) -> Error {
-        let message = format!("no answer within {} s", deadline.as_secs_f32());
-        Error::new(
-            self.inner.system,
-            operation,
-            Kind::Unavailable,
-            Reach::Unknown,
-            &message,
-        )
+        crate::deadline::late(self.inner.system, operation, deadline)
     }
 
     fn connect_error(&self, operation: &str, error: &ClientInitializeError) -> Error {

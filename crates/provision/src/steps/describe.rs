@@ -12,9 +12,10 @@ use forgeline_step_engine::{
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
+use super::blame::{self, Map};
 use super::with::{both, full_name, is_adopted, is_created, text};
 use crate::ownership::{TOPIC, topic};
-use crate::refusal::{Need, named, of_read, of_write};
+use crate::refusal::{of_read, of_write};
 use crate::upstreams::Upstreams;
 
 const WITH: &[Field] = &[
@@ -39,12 +40,20 @@ pub(super) const GITHUB: KindSpec = KindSpec {
     outputs: &["topics"],
 };
 
-/// The description and topics of a repository in Gitea.
-pub(super) struct GiteaDescribe(pub(super) Arc<Upstreams>);
-/// The description and topics of a repository on GitHub.
-pub(super) struct GithubDescribe(pub(super) Arc<Upstreams>);
+/// The description and topics of a repository on one of the forges.
+pub(super) struct Describe {
+    upstreams: Arc<Upstreams>,
+    forge: Forge,
+}
+
+#[derive(Clone, Copy)]
+enum Forge {
+    Gitea,
+    Github,
+}
 
 /// What is there: description and topics.
+#[derive(Default)]
 struct Described {
     description: String,
     topics: Vec<String>,
@@ -76,54 +85,77 @@ impl Described {
     }
 }
 
-impl GiteaDescribe {
-    fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        let credential = named(self.0.gitea.rest_token().origin());
-        let need = Need {
-            credential: &credential,
-            right: "the scope `write:repository` and admin rights on the repository",
-            fix: "make a Gitea token with the scope `write:repository` for the owner and put it into GITEA_TOKEN",
-        };
-        map(error, &need)
+impl Describe {
+    pub(super) fn gitea(upstreams: &Arc<Upstreams>) -> Self {
+        Self {
+            upstreams: Arc::clone(upstreams),
+            forge: Forge::Gitea,
+        }
     }
 
-    async fn described(&self, name: &FullName) -> Result<Option<Described>, StepError> {
-        let found = self
-            .0
-            .gitea
-            .repository(name)
-            .await
-            .map_err(|error| self.failed(error, of_read))?;
-        Ok(found.map(|found| Described {
-            description: found.description,
-            topics: found.topics,
-        }))
+    pub(super) fn github(upstreams: &Arc<Upstreams>) -> Self {
+        Self {
+            upstreams: Arc::clone(upstreams),
+            forge: Forge::Github,
+        }
     }
-}
 
-impl GithubDescribe {
-    /// What was just made may not be visible yet: a 404 is worth another try.
-    fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        let lag = error.kind == Kind::NotFound;
-        let right = "the scope `repo` (fine-grained: Administration write)";
-        let error = super::github_repository::failed(&self.0, error, right, "repo", map);
-        StepError {
-            retryable: error.retryable || lag,
-            ..error
+    fn failed(&self, error: Error, map: Map) -> StepError {
+        match self.forge {
+            Forge::Gitea => {
+                let right = "the scope `write:repository` and admin rights on the repository";
+                blame::gitea(&self.upstreams, error, right, map)
+            }
+            Forge::Github => {
+                // What was just made may not be visible yet: a 404 is worth another try.
+                let lag = error.kind == Kind::NotFound;
+                let right = "the scope `repo` (fine-grained: Administration write)";
+                let error = blame::github(&self.upstreams, error, right, "repo", map);
+                StepError {
+                    retryable: error.retryable || lag,
+                    ..error
+                }
+            }
         }
     }
 
     async fn described(&self, name: &FullName) -> Result<Option<Described>, StepError> {
-        let found = self
-            .0
-            .github
-            .repository(name)
-            .await
-            .map_err(|error| self.failed(error, of_read))?;
-        Ok(found.map(|found| Described {
-            description: found.description.unwrap_or_default(),
-            topics: found.topics,
-        }))
+        let found = match self.forge {
+            Forge::Gitea => self.upstreams.gitea.repository(name).await.map(|found| {
+                found.map(|found| Described {
+                    description: found.description,
+                    topics: found.topics,
+                })
+            }),
+            Forge::Github => self.upstreams.github.repository(name).await.map(|found| {
+                let text = |found: Option<String>| found.unwrap_or_default();
+                found.map(|found| Described {
+                    description: text(found.description),
+                    topics: found.topics,
+                })
+            }),
+        };
+        found.map_err(|error| self.failed(error, of_read))
+    }
+
+    async fn write(
+        &self,
+        name: &FullName,
+        description: &str,
+        topics: &[String],
+    ) -> Result<(), Error> {
+        let (gitea, github) = (&self.upstreams.gitea, &self.upstreams.github);
+        let (described, tagged) = match self.forge {
+            Forge::Gitea => tokio::join!(
+                gitea.set_description(name, description),
+                gitea.set_topics(name, topics)
+            ),
+            Forge::Github => tokio::join!(
+                github.set_description(name, description),
+                github.set_topics(name, topics)
+            ),
+        };
+        both(described, tagged)
     }
 }
 
@@ -143,26 +175,8 @@ fn seen(with: &Value, described: Option<Described>) -> Seen {
     }
 }
 
-/// The topics to set; a fresh repository has none yet.
-async fn wanted_topics(
-    cx: &StepCx,
-    found: &Found,
-    described: impl Future<Output = Result<Option<Described>, StepError>>,
-) -> Result<Vec<String>, StepError> {
-    let there = match found {
-        Found::NotLooked => None,
-        _ => described.await?,
-    };
-    Ok(there
-        .unwrap_or(Described {
-            description: String::new(),
-            topics: Vec::new(),
-        })
-        .with_ours(cx))
-}
-
 #[async_trait]
-impl Step for GiteaDescribe {
+impl Step for Describe {
     async fn check(&self, _cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
         let described = self.described(&full_name(&with["repository"])?).await?;
         Ok(seen(with, described))
@@ -173,13 +187,15 @@ impl Step for GiteaDescribe {
             return Ok(output.clone());
         }
         let name = full_name(&with["repository"])?;
-        let topics = wanted_topics(cx, found, self.described(&name)).await?;
-        let gitea = &self.0.gitea;
-        let (described, tagged) = tokio::join!(
-            gitea.set_description(&name, text(with, "description")),
-            gitea.set_topics(&name, &topics)
-        );
-        both(described, tagged).map_err(|error| self.failed(error, of_write))?;
+        // A fresh repository has no topics yet.
+        let there = if *found == Found::NotLooked {
+            None
+        } else {
+            self.described(&name).await?
+        };
+        let topics = there.unwrap_or_default().with_ours(cx);
+        let written = self.write(&name, text(with, "description"), &topics).await;
+        written.map_err(|error| self.failed(error, of_write))?;
         Ok(json!({"topics": topics}))
     }
 
@@ -197,46 +213,9 @@ impl Step for GiteaDescribe {
     }
 
     fn timing(&self) -> Timing {
-        self.0.timings.gitea
-    }
-}
-
-#[async_trait]
-impl Step for GithubDescribe {
-    async fn check(&self, _cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
-        let described = self.described(&full_name(&with["repository"])?).await?;
-        Ok(seen(with, described))
-    }
-
-    async fn apply(&self, cx: &StepCx, with: &Value, found: &Found) -> Result<Value, StepError> {
-        if let Found::Ours(output) | Found::Project(output) | Found::Adopted(output) = found {
-            return Ok(output.clone());
+        match self.forge {
+            Forge::Gitea => self.upstreams.timings.gitea,
+            Forge::Github => self.upstreams.timings.github,
         }
-        let name = full_name(&with["repository"])?;
-        let topics = wanted_topics(cx, found, self.described(&name)).await?;
-        let github = &self.0.github;
-        let (described, tagged) = tokio::join!(
-            github.set_description(&name, text(with, "description")),
-            github.set_topics(&name, &topics)
-        );
-        both(described, tagged).map_err(|error| self.failed(error, of_write))?;
-        Ok(json!({"topics": topics}))
-    }
-
-    async fn compensate(
-        &self,
-        _cx: &StepCx,
-        _with: &Value,
-        _output: Option<&Value>,
-    ) -> Result<Undone, StepError> {
-        Ok(Undone::Removed)
-    }
-
-    fn creates_first(&self, with: &Value) -> bool {
-        is_created(&with["repository"])
-    }
-
-    fn timing(&self) -> Timing {
-        self.0.timings.github
     }
 }

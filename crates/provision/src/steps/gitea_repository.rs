@@ -13,10 +13,11 @@ use forgeline_step_engine::{
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
+use super::blame::{self, Map};
 use super::issue::marker_of_run;
 use super::with::{kept, repository, text, with_command};
 use crate::ownership::{Facts, Whose, claim, is_ours, whose};
-use crate::refusal::{Need, named, of_create, of_read, of_write};
+use crate::refusal::{of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
 
 pub(super) const KIND: KindSpec = KindSpec {
@@ -44,33 +45,8 @@ pub(super) struct GiteaRepository(pub(super) Arc<Upstreams>);
 const RIGHT: &str = "the scopes `write:repository`, `write:user` and `write:organization`, and the right to create in that owner";
 
 impl GiteaRepository {
-    fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        let gitea = &self.0.gitea;
-        let over_mcp = error.system == "gitea-mcp";
-        let credential = named(
-            if over_mcp {
-                gitea.mcp_token()
-            } else {
-                gitea.rest_token()
-            }
-            .origin(),
-        );
-        let variable = if over_mcp {
-            "GITEA_MCP_TOKEN"
-        } else {
-            "GITEA_TOKEN"
-        };
-        let fix = format!(
-            "make a Gitea token with these scopes (Settings, Applications) and put it into {variable}"
-        );
-        map(
-            error,
-            &Need {
-                credential: &credential,
-                right: RIGHT,
-                fix: &fix,
-            },
-        )
+    fn failed(&self, error: Error, map: Map) -> StepError {
+        blame::gitea(&self.0, error, RIGHT, map)
     }
 
     async fn find(&self, name: &FullName) -> Result<Option<Repository>, StepError> {

@@ -15,10 +15,11 @@ use forgeline_upstream::{Error, FullName, Kind, Reach};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::blame::{self, Map};
 use super::push_mirror::pushed_fact;
 use super::with::{kept, repository, text, with_command};
 use crate::ownership::{Facts, Whose, claim, is_ours, whose};
-use crate::refusal::{Need, named, of_create, of_read, of_write};
+use crate::refusal::{of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
 
 pub(super) const KIND: KindSpec = KindSpec {
@@ -53,8 +54,8 @@ impl GithubRepository {
         }
     }
 
-    fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        failed(
+    fn failed(&self, error: Error, map: Map) -> StepError {
+        blame::github(
             &self.upstreams,
             error,
             "the scope `repo` (fine-grained: Administration write on that owner)",
@@ -65,7 +66,7 @@ impl GithubRepository {
 
     fn undeleted(&self, error: Error, command: &str) -> StepError {
         let right = "the scope `delete_repo` and admin rights (fine-grained: Administration write)";
-        failed(&self.upstreams, error, right, "delete_repo", of_write).command(command)
+        blame::github(&self.upstreams, error, right, "delete_repo", of_write).command(command)
     }
 
     async fn find(&self, name: &FullName) -> Result<Option<Repository>, StepError> {
@@ -162,28 +163,6 @@ impl GithubRepository {
             Err(error) => Err(self.undeleted(error, &command)),
         }
     }
-}
-
-/// A failed call to GitHub, with the right it needs.
-pub(super) fn failed(
-    upstreams: &Upstreams,
-    error: Error,
-    right: &str,
-    scope: &str,
-    map: fn(Error, &Need<'_>) -> StepError,
-) -> StepError {
-    let credential = named(upstreams.github.token().origin());
-    let fix = format!(
-        "grant it with `gh auth refresh -h github.com -s {scope}` or in the token's settings, and put the token into GITHUB_PAT"
-    );
-    map(
-        error,
-        &Need {
-            credential: &credential,
-            right,
-            fix: &fix,
-        },
-    )
 }
 
 fn facts(found: &Repository) -> Facts<'_> {

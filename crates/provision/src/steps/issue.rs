@@ -14,8 +14,9 @@ use forgeline_step_engine::{
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
+use super::blame::{self, Map};
 use super::with::{full_name, is_created, text};
-use crate::refusal::{Need, named, of_read, of_write};
+use crate::refusal::{of_read, of_write};
 use crate::upstreams::Upstreams;
 
 pub(super) const KIND: KindSpec = KindSpec {
@@ -53,32 +54,8 @@ fn marker(cx: &StepCx) -> String {
 }
 
 impl FirstIssue {
-    fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        let gitea = &self.0.gitea;
-        let over_mcp = error.system == "gitea-mcp";
-        let credential = named(
-            if over_mcp {
-                gitea.mcp_token()
-            } else {
-                gitea.rest_token()
-            }
-            .origin(),
-        );
-        let variable = if over_mcp {
-            "GITEA_MCP_TOKEN"
-        } else {
-            "GITEA_TOKEN"
-        };
-        let fix =
-            format!("make a Gitea token with the scope `write:issue` and put it into {variable}");
-        map(
-            error,
-            &Need {
-                credential: &credential,
-                right: "the scope `write:issue`",
-                fix: &fix,
-            },
-        )
+    fn failed(&self, error: Error, map: Map) -> StepError {
+        blame::gitea(&self.0, error, "the scope `write:issue`", map)
     }
 
     /// Issues with this text, oldest first; none when the repository is not there.

@@ -14,10 +14,11 @@ use forgeline_step_engine::{
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
+use super::blame::{self, Map};
 use super::refs::{BothSides, gitea_refs, github_refs, unread_github};
 use super::with::{full_name, is_created, text};
 use crate::ownership::not_before_intent;
-use crate::refusal::{Need, named, of_read, of_write};
+use crate::refusal::{named, of_read, of_write};
 use crate::upstreams::Upstreams;
 
 pub(super) const KIND: KindSpec = KindSpec {
@@ -69,24 +70,19 @@ impl Ends {
 }
 
 impl PushMirror {
-    fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        let credential = named(self.0.gitea.rest_token().origin());
-        let need = Need {
-            credential: &credential,
-            right: "the scope `write:repository` and admin rights on the repository",
-            fix: "make a Gitea token with the scope `write:repository` for the owner and put it into GITEA_TOKEN",
-        };
+    fn failed(&self, error: Error, map: Map) -> StepError {
         // Gitea answers 401 when its configuration forbids the address; the token is fine then.
-        let address = error.is_unauthenticated()
+        let forbidden = error.is_unauthenticated()
             && error
                 .message
                 .to_ascii_lowercase()
                 .contains("permission denied");
-        if address {
+        if forbidden {
             return StepError::refused("mirror.address_not_allowed", error.to_string())
                 .remedy("allow the address in Gitea's [migrations] settings (ALLOWED_DOMAINS, ALLOW_LOCALNETWORKS)");
         }
-        map(error, &need)
+        let right = "the scope `write:repository` and admin rights on the repository";
+        blame::gitea(&self.0, error, right, map)
     }
 
     /// The mirrors of the repository that push to our address; none when the repository is not there.
@@ -248,7 +244,7 @@ impl PushMirror {
             .set_default_branch(&ends.github, &ends.branch)
             .await;
         set.map_err(|error| {
-            left(super::github_repository::failed(
+            left(blame::github(
                 &self.0,
                 error,
                 "the scope `repo` (fine-grained: Administration write)",

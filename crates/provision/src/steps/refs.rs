@@ -3,7 +3,7 @@
 use forgeline_step_engine::StepError;
 use forgeline_upstream::FullName;
 
-use crate::refusal::{Need, named, of_read};
+use crate::refusal::of_read;
 use crate::upstreams::Upstreams;
 
 /// Branches and tags of both sides.
@@ -28,7 +28,7 @@ pub(super) async fn github_refs(
 pub(super) fn unread_github(upstreams: &Upstreams, error: forgeline_upstream::Error) -> StepError {
     let lag = error.kind == forgeline_upstream::Kind::NotFound;
     let right = "the scope `repo` (fine-grained: Contents read)";
-    let error = super::github_repository::failed(upstreams, error, right, "repo", of_read);
+    let error = super::blame::github(upstreams, error, right, "repo", of_read);
     StepError {
         retryable: error.retryable || lag,
         ..error
@@ -47,13 +47,7 @@ pub(super) async fn gitea_refs(
 }
 
 fn unread(upstreams: &Upstreams, error: forgeline_upstream::Error) -> StepError {
-    let credential = named(upstreams.gitea.rest_token().origin());
-    let need = Need {
-        credential: &credential,
-        right: "the scope `read:repository`",
-        fix: "grant it to the token in GITEA_TOKEN",
-    };
-    of_read(error, &need)
+    super::blame::gitea(upstreams, error, "the scope `read:repository`", of_read)
 }
 
 impl BothSides {

@@ -78,7 +78,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Source, Vec<Problem>> {
     source.workflow.name = reader.name(&root, "name");
     source.workflow.description = reader.text(&root, "description").unwrap_or_default();
     for (name, node) in root.get("inputs").map(Node::fields).unwrap_or_default() {
-        source.workflow.inputs.extend(reader.input(name, node));
+        source.workflow.inputs.push(reader.input(name, node));
     }
     for node in root.get("steps").map(Node::items).unwrap_or_default() {
         let (step, lines) = reader.step(node);
@@ -230,10 +230,11 @@ impl Reader {
         milliseconds
     }
 
-    fn input(&mut self, name: &str, node: &Node) -> Option<InputSpec> {
+    fn input(&mut self, name: &str, node: &Node) -> InputSpec {
         self.only(node, &format!("input `{name}`"), &INPUT_PARTS);
         let word = self.text(node, "type").unwrap_or_default();
-        let Some(kind) = InputKind::parse(&word) else {
+        // An input of an unknown type is still known by its name.
+        let kind = InputKind::parse(&word).unwrap_or_else(|| {
             let near = super::check::nearest(
                 &word,
                 ["string", "boolean", "integer", "strings"].into_iter(),
@@ -243,8 +244,8 @@ impl Reader {
                 line,
                 format!("input `{name}` has the unknown type `{word}`{near}"),
             );
-            return None;
-        };
+            InputKind::String
+        });
         let pattern = self.text(node, "pattern");
         if let Some(error) = pattern
             .as_ref()
@@ -259,7 +260,7 @@ impl Reader {
         } else {
             false
         };
-        Some(InputSpec {
+        InputSpec {
             name: name.to_owned(),
             kind,
             description: self.text(node, "description").unwrap_or_default(),
@@ -270,7 +271,7 @@ impl Reader {
             max_length: self
                 .count(node, "max_length")
                 .and_then(|count| usize::try_from(count).ok()),
-        })
+        }
     }
 
     fn step(&mut self, node: &Node) -> (StepSpec, BTreeMap<String, usize>) {

@@ -1,0 +1,10 @@
+//! The workflows against the sandbox on the wire, in one process.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "it/crash.rs"]
+mod crash;
+#[path = "it/faults.rs"]
+mod faults;
+#[path = "it/world.rs"]
+mod world;
