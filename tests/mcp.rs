@@ -380,3 +380,36 @@ fn serve_over_stdio_speaks_the_same_protocol() {
     drop(stdin);
     assert_eq!(process.0.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn over_stdio_an_answer_arrives_even_when_stdin_has_ended() {
+    let mut command = forgeline(&["serve", "--stdio", "--sandbox"]);
+    let mut process = Running(
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let mut stdin = process.0.stdin.take().unwrap();
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "plain", "version": "1"}});
+    let call = json!({"name": "project_create", "arguments": {"name": "shop"}, "_meta": {"progressToken": "p"}});
+    for message in [
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}),
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}),
+    ] {
+        writeln!(stdin, "{message}").unwrap();
+    }
+    drop(stdin);
+    let lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+    let messages: Vec<Value> = lines
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    let answer = messages
+        .iter()
+        .find(|message| message["id"] == 2)
+        .expect("an answer");
+    assert_eq!(answer["result"]["structuredContent"]["state"], "succeeded");
+}

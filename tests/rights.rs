@@ -150,3 +150,73 @@ async fn a_repository_that_cannot_be_deleted_is_listed_with_the_command() {
     );
     sandbox.assert_empty().await;
 }
+
+#[tokio::test]
+async fn a_skipped_step_stays_listed_and_the_exit_code_says_so() {
+    let sandbox = Sandbox::start("0ms");
+    sandbox
+        .rights(
+            json!({"role": "kubernetes", "revoke": ["patch networkpolicies", "delete namespaces"]}),
+        )
+        .await;
+    let ran = sandbox.create("shop", &[]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    let view = ran.json();
+    let run = view["run_id"].as_str().unwrap();
+    let resume = |args: &[&str]| {
+        let mut all = vec!["resume", run, "-o", "json"];
+        all.extend(args);
+        crate::support::run(&mut sandbox.forgeline(&all))
+    };
+    let unknown = resume(&["--skip", "nosuch"]);
+    assert_eq!(unknown.code, 2, "{unknown:?}");
+    assert!(unknown.stdout.contains("infra_namespace"), "{unknown:?}");
+    let skipped = resume(&["--skip", "infra_namespace"]);
+    assert_eq!(skipped.code, 7, "{skipped:?}");
+    let view = skipped.json();
+    assert_eq!(view["state"], "compensated");
+    assert_eq!(
+        view["left_behind"][0]["command"], "kubectl delete namespace shop",
+        "{view}"
+    );
+    assert_eq!(
+        sandbox.store().await["namespaces"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_kept_run_that_fails_again_lists_only_what_is_there() {
+    let sandbox = Sandbox::start("0ms");
+    sandbox
+        .rights(json!({"role": "kubernetes", "revoke": ["create namespaces"]}))
+        .await;
+    let ran = sandbox.create("shop", &["--on-failure", "keep"]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    let view = ran.json();
+    let run = view["run_id"].as_str().unwrap();
+    let again = crate::support::run(&mut sandbox.forgeline(&["resume", run, "-o", "json"]));
+    let second = again.json();
+    assert_eq!(second["state"], "failed");
+    // What was made while it went on is there too; the namespace never was.
+    for left in second["left_behind"].as_array().unwrap() {
+        assert!(
+            !left["artifact"].as_str().unwrap().contains("namespace"),
+            "{left}"
+        );
+        assert_ne!(left["command"], "", "{left}");
+    }
+    assert_eq!(second["warnings"], json!([]));
+    sandbox
+        .rights(json!({"role": "kubernetes", "grant": ["create namespaces"]}))
+        .await;
+    let done = crate::support::run(&mut sandbox.forgeline(&["resume", run, "-o", "json"]));
+    assert_eq!(
+        (done.code, done.json()["state"].as_str()),
+        (0, Some("succeeded")),
+        "{done:?}"
+    );
+}

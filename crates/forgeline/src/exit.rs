@@ -22,6 +22,7 @@ pub(crate) fn code(view: &RunView) -> u8 {
             RunState::Succeeded | RunState::Planned | RunState::Running | RunState::Compensating,
         ) => OK,
         Some(RunState::Interrupted) => INTERRUPTED,
+        Some(RunState::Compensated) if !view.left_behind.is_empty() => LEFT,
         Some(RunState::Compensated) => match error {
             Some(CONFLICT) => CONFLICT,
             _ => UNDONE,
@@ -46,6 +47,7 @@ pub(crate) fn of_error(code: &str) -> u8 {
             CONFIGURATION
         }
         "journal.unwritable"
+        | "journal.damaged"
         | "journal.read_only"
         | "environment.invalid"
         | "configuration.invalid"

@@ -8,7 +8,7 @@ use crate::cli::{Cli, Command};
 use crate::env::Env;
 
 /// Foreign libraries log requests and bodies; they stay quiet.
-const QUIET: &str = "rmcp=warn,octocrab=off,kube_client=off,hyper=warn,tower=warn";
+const QUIET: &str = "rmcp=off,octocrab=off,kube_client=off,hyper=warn,tower=warn";
 
 /// Starts logging. `FORGELINE_LOG` is a filter; the default is `info` for servers and `warn` for everything else.
 pub(crate) fn start(cli: &Cli) {

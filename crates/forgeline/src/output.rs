@@ -140,13 +140,21 @@ fn artifact_rows(view: &RunView) -> Vec<[String; 3]> {
         rows.push(row(
             "Namespace",
             found.origin,
-            format!("{} with {}", found.name, found.objects.join(", ")),
+            namespace_words(&found.name, &found.objects),
         ));
     }
     if let Some(found) = &artifacts.issue {
         rows.push(row("First issue", found.origin, found.url.clone()));
     }
     rows
+}
+
+fn namespace_words(name: &str, objects: &[String]) -> String {
+    if objects.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name} with {}", objects.join(", "))
+    }
 }
 
 fn origin_word(origin: Origin) -> &'static str {
@@ -161,24 +169,27 @@ fn origin_word(origin: Origin) -> &'static str {
 pub(crate) fn list(list: &ProjectList, format: Format) {
     match format {
         Format::Json => json(list),
-        Format::Table => {
-            let rows = list.projects.iter().map(|row| {
-                [
-                    row.project.clone(),
-                    row.state.as_str().to_owned(),
-                    row.updated_at.clone(),
-                    row.url.clone().unwrap_or_default(),
-                ]
-            });
-            print(&table(
+        Format::Table => match &list.error {
+            Some(error) => complain(&error.message, None, error.remedy.as_deref()),
+            None => print(&table(
                 ["PROJECT", "STATE", "UPDATED", "URL"],
-                rows.collect(),
-            ));
-            if let Some(error) = &list.error {
-                complain(&error.message, None, error.remedy.as_deref());
-            }
-        }
+                list_rows(list),
+            )),
+        },
     }
+}
+
+fn list_rows(list: &ProjectList) -> Vec<[String; 4]> {
+    let row = |row: &forgeline_provision::ProjectRow| {
+        let url = row.url.clone().unwrap_or_default();
+        [
+            row.project.clone(),
+            row.state.as_str().to_owned(),
+            row.updated_at.clone(),
+            url,
+        ]
+    };
+    list.projects.iter().map(row).collect()
 }
 
 fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {

@@ -30,8 +30,11 @@ pub(crate) async fn told<T>(
     loop {
         count += 1.0;
         let note = ProgressNotificationParam::new(token.clone(), count).with_message(message);
-        // A caller that went away needs no progress; the run goes on.
-        let _ = tokio::time::timeout(PATIENCE, context.peer.notify_progress(note)).await;
+        // A caller that does not listen is told no more; the run and the answer go on.
+        let told = tokio::time::timeout(PATIENCE, context.peer.notify_progress(note)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            return work.await;
+        }
         message = tokio::select! {
             biased;
             done = &mut work => return done,

@@ -108,9 +108,10 @@ fn tool(
 
 /// A run in a sentence.
 fn sentence(view: &RunView) -> String {
-    let project = view.project.as_deref().unwrap_or("the project");
-    let state = view.state.map_or("not started", |state| state.as_str());
-    let mut text = format!("{project}: {state}");
+    let mut text = match (&view.project, view.state) {
+        (Some(project), Some(state)) => format!("{project}: {}", state.as_str()),
+        _ => "no run".to_owned(),
+    };
     if let Some(run) = &view.run_id {
         text.push_str(&format!(" (run {run}, {})", view.environment));
     }

@@ -227,9 +227,19 @@ impl Provisioner {
         }
         newest.retain(|row| state.is_none_or(|state| state == row.state));
         newest.sort_by_key(|row| row.state != RunState::Stuck);
-        let from = cursor
-            .and_then(|cursor| newest.iter().position(|row| row.run_id.as_str() == cursor))
-            .map_or(0, |at| at + 1);
+        let at = |cursor: &str| newest.iter().position(|row| row.run_id.as_str() == cursor);
+        let from = match cursor.map(at) {
+            None => 0,
+            Some(Some(at)) => at + 1,
+            Some(None) => {
+                let message = "the cursor is of no page that this server answered, or its project has run again";
+                let error = ErrorView::new("input.invalid", message, "list again without a cursor");
+                return ProjectList {
+                    error: Some(error),
+                    ..ProjectList::default()
+                };
+            }
+        };
         let page: Vec<&RunRow> = newest.iter().skip(from).take(limit).collect();
         let more = newest.len() > from + page.len();
         let next_cursor = page
@@ -387,7 +397,7 @@ fn engine_error(error: &EngineError) -> ErrorView {
         EngineError::NotNow(_) => ErrorView::new(
             "run.not_now",
             error.to_string(),
-            "look at the run with `forgeline status --run ID`",
+            "look where it stands (`forgeline status --run` with its id, or project_status)",
         ),
     }
 }

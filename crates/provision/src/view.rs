@@ -208,7 +208,7 @@ impl RunView {
         let left_behind = left_behind(snapshot);
         let warnings = match run.recheck_due {
             Some(due) => vec![format!(
-                "an ambiguous request is being waited out until {due:.0}; until then other calls for this project answer project.settling"
+                "an ambiguous request is being waited out until {due:.0}; until then a call with other inputs answers project.settling"
             )],
             None => Vec::new(),
         };
@@ -223,7 +223,7 @@ impl RunView {
             artifacts: Artifacts::of(snapshot),
             steps: snapshot.steps.iter().map(StepView::of).collect(),
             warnings,
-            error: error(snapshot, &left_behind),
+            error: error(snapshot),
             left_behind,
             access: None,
             plan: None,
@@ -231,19 +231,22 @@ impl RunView {
     }
 }
 
-fn error(snapshot: &Snapshot, left_behind: &[LeftBehind]) -> Option<ErrorView> {
+fn error(snapshot: &Snapshot) -> Option<ErrorView> {
     if snapshot.run.state == RunState::Succeeded {
         return None;
     }
     let (step, error) = snapshot.error.as_ref()?;
     let mut view = ErrorView::of(error, Some(step));
-    if let Some(first) = left_behind
-        .first()
-        .filter(|left| snapshot.run.state == RunState::Stuck && !left.command.is_empty())
-    {
+    if snapshot.run.state == RunState::Stuck {
+        let stuck = snapshot
+            .steps
+            .iter()
+            .find(|step| step.state == StepState::Stuck);
+        let fix = stuck.and_then(|step| step.error.as_ref()?.remedy.clone());
+        let fix = fix.unwrap_or_else(|| "mend what the items left behind say".to_owned());
         view.remedy = Some(format!(
-            "remove what is left (`{}`), then `forgeline resume {} --retry-undo`",
-            first.command, snapshot.run.run_id
+            "{fix}; then `forgeline resume {} --retry-undo`",
+            snapshot.run.run_id
         ));
     }
     Some(view)
@@ -341,6 +344,16 @@ fn removal(step: &StepSnapshot) -> Option<String> {
             "kubectl delete namespace {}",
             output["name"].as_str()?
         )),
+        "gitea.push_mirror" => {
+            let (repository, name) = (
+                output["repository"].as_str()?,
+                output["remote_name"].as_str()?,
+            );
+            let path = format!("$GITEA_URL/api/v1/repos/{repository}/push_mirrors/{name}");
+            Some(format!(
+                "curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" {path}"
+            ))
+        }
         _ => None,
     }
 }

@@ -3,7 +3,8 @@
 pub(crate) mod operations;
 mod rest;
 
-pub(crate) use rest::{Gitea, basic, login_wanted, router};
+pub(crate) use rest::hosting::{basic, login_wanted};
+pub(crate) use rest::{Gitea, router};
 
 use http::HeaderMap;
 use serde_json::{Value, json};

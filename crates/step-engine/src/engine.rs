@@ -1,5 +1,6 @@
 //! The engine: begins, joins, resumes, cancels and watches runs.
 
+mod decide;
 mod recheck;
 mod snapshot;
 
@@ -20,9 +21,9 @@ use crate::error::EngineError;
 use crate::event::RunEvent;
 use crate::history::Progress;
 use crate::host::HostError;
-use crate::host::embedded::{EmbeddedHost, Surroundings, recheck_due};
+use crate::host::embedded::{EmbeddedHost, Surroundings};
 use crate::journal::{Admission, Journal, JournalError, RunOptions, RunQuery, RunRow};
-use crate::record::{Decision, Entry, Record};
+use crate::record::{Entry, Record};
 use crate::registry::Registry;
 use crate::run_id::RunId;
 use crate::state::{RunState, StepState};
@@ -373,124 +374,6 @@ impl Engine {
             self.schedule_recheck(row.run_id);
         }
         Ok(count)
-    }
-
-    /// Acts on a run that stands still: continues an interrupted or kept one, retries the undo of a stuck one, …
-    ///
-    /// # Errors
-    /// The run is unknown, or the decision does not fit its state.
-    pub async fn decide(
-        &self,
-        run: &RunId,
-        decision: Decision,
-        by: &str,
-    ) -> Result<(), EngineError> {
-        let row = self.known(run).await?;
-        if row.state.is_live() {
-            return match decision {
-                Decision::Continue => self.take_up(row).await,
-                Decision::RetryUndo | Decision::Skip(_) | Decision::Abandon => {
-                    Err(EngineError::NotNow(format!(
-                        "run {run} is {}; this is for stuck runs",
-                        row.state.as_str()
-                    )))
-                }
-            };
-        }
-        self.check_decision(&row, &decision).await?;
-        let Some(slot) = self.reserve(run) else {
-            return Err(EngineError::NotNow(format!(
-                "run {run} is being driven right now"
-            )));
-        };
-        let mut records = vec![Record::Operator {
-            decision: decision.clone(),
-            by: by.to_owned(),
-        }];
-        if decision == Decision::Abandon {
-            let history = self.inner.journal.history(run).await?;
-            // A stuck run still owes the look that its ambiguous requests ask for.
-            let stuck = row.state == RunState::Stuck;
-            let due = if stuck {
-                recheck_due(&self.inner.registry, &row, &history)
-            } else {
-                row.recheck_due
-            };
-            records.push(Record::Ended {
-                state: RunState::Abandoned,
-                cause: row.cause,
-                recheck_due: due,
-            });
-        }
-        match self.inner.journal.append(run, records).await {
-            Err(JournalError::Superseded(other)) => {
-                let message =
-                    format!("run {run} was superseded: its names belong to run {other} by now");
-                return Err(EngineError::NotNow(message));
-            }
-            other => drop(other?),
-        }
-        if decision == Decision::Abandon {
-            self.schedule_recheck(run.clone());
-            return Ok(());
-        }
-        let row = self.known(run).await?;
-        let history = self.inner.journal.history(run).await?;
-        self.launch(slot, row, history).await
-    }
-
-    async fn check_decision(&self, row: &RunRow, decision: &Decision) -> Result<(), EngineError> {
-        let fits = match decision {
-            Decision::Continue => row.state == RunState::Failed,
-            Decision::RetryUndo | Decision::Skip(_) => row.state == RunState::Stuck,
-            Decision::Abandon => matches!(row.state, RunState::Stuck | RunState::Failed),
-        };
-        if !fits {
-            return Err(EngineError::NotNow(format!(
-                "run {} is {}: nothing to resume",
-                row.run_id,
-                row.state.as_str()
-            )));
-        }
-        if let Decision::Skip(id) = decision {
-            let history = self.inner.journal.history(&row.run_id).await?;
-            let progress = Progress::of(&row.workflow, history.iter().map(|entry| &entry.record));
-            if !progress
-                .steps
-                .get(id)
-                .is_some_and(crate::history::StepProgress::may_have_made)
-            {
-                let message = format!("step `{id}` of run {} has nothing left to undo", row.run_id);
-                return Err(EngineError::NotNow(message));
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks a run to stop: nothing more is started, what is in flight ends, then it is undone.
-    ///
-    /// # Errors
-    /// The run is unknown or over.
-    pub async fn cancel(&self, run: &RunId, by: &str) -> Result<(), EngineError> {
-        let row = self.known(run).await?;
-        if !row.state.is_live() {
-            return Err(EngineError::NotNow(format!(
-                "run {run} is {}: nothing to cancel",
-                row.state.as_str()
-            )));
-        }
-        // Durable before it is answered, whoever drives the run.
-        self.inner
-            .journal
-            .append(run, vec![Record::StopAsked { by: by.to_owned() }])
-            .await?;
-        if self.driven(run).is_none() {
-            self.take_up(row).await?;
-        }
-        if let Some(driven) = self.driven(run) {
-            driven.cancel.send_replace(Some(by.to_owned()));
-        }
-        Ok(())
     }
 
     /// Waits until nothing drives the run any more, at most `limit`.

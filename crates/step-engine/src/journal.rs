@@ -236,7 +236,7 @@ impl JournalError {
     pub fn remedy(&self) -> String {
         match self {
             Self::Held { .. } => {
-                "use that server with --server URL (FORGELINE_SERVER), or stop it first".into()
+                "call that process over MCP, or stop it first; `forgeline status` and `forgeline list` work beside it".into()
             }
             Self::Unwritable { path, .. } => format!(
                 "make {} writable for this user, free disk space, or set FORGELINE_DATA_DIR to another directory",

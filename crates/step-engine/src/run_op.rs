@@ -29,17 +29,18 @@ pub struct Ended<T> {
     pub attempts: u32,
 }
 
-/// Applies a step. `look`: an earlier attempt may have acted, so a settle time passes and `check` goes first.
+/// Applies a step. `look`: `check` goes first. `marked`: an earlier attempt may have acted, so a settle time passes too.
 pub(crate) async fn apply(
     step: &dyn Step,
     cx: &StepCx,
     with: &Value,
     limits: Limits,
     look: bool,
+    marked: bool,
 ) -> Ended<(Origin, Value)> {
     let mut turn = Turn::new(step.timing(), limits);
-    turn.ambiguous = look;
-    let mut look = look || !step.creates_first(with) || cx.earlier_output().is_some();
+    turn.ambiguous = marked;
+    let mut look = look || marked || !step.creates_first(with) || cx.earlier_output().is_some();
     let mut absent_after_taken = false;
     if turn.ambiguous {
         turn.wait(cx, turn.timing.settle).await;

@@ -63,7 +63,11 @@ pub(super) async fn follow(provisioner: &Provisioner, started: &Started) -> Resu
     let view = tokio::select! {
         view = provisioner.wait(started, None) => view,
         () = signals.next() => {
-            output::say("interrupted: stopping after the current step; once more to stop now");
+            let run = &started.run_id;
+            output::say(&format!(
+                "interrupted: stopping after the current step; once more to stop now
+    help: `forgeline resume {run}` continues it, `forgeline cancel {run}` undoes it"
+            ));
             tokio::select! {
                 () = engine.stop() => {}
                 () = signals.next() => return Err(exit::INTERRUPTED),

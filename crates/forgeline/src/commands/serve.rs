@@ -96,7 +96,11 @@ fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
             None,
             Some("write it like 127.0.0.1:3210"),
         );
-        return Err(exit::USAGE);
+        return Err(if args.listen.is_some() {
+            exit::USAGE
+        } else {
+            exit::CONFIGURATION
+        });
     };
     match config::static_token(env) {
         Ok(Some(token)) => Ok(Door {

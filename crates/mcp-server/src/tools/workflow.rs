@@ -37,7 +37,8 @@ fn input(workflow: &Workflow) -> Value {
 }
 
 pub(super) fn tool(workflow: &Workflow) -> Tool {
-    let title = workflow.name.replace('_', " ");
+    let mut title = workflow.name.replace('_', " ");
+    title[..1].make_ascii_uppercase();
     let nature = Nature {
         read_only: false,
         destructive: false,

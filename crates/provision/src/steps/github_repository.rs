@@ -97,10 +97,19 @@ impl GithubRepository {
             description: claim(cx),
             private,
         };
-        let made = github
-            .create_repository(&new)
-            .await
-            .map_err(|error| self.failed(error, of_create))?;
+        let made = github.create_repository(&new).await.map_err(|error| {
+            // GitHub answers 404 where the right is missing, so that nobody learns what is there.
+            let hidden = error.kind == Kind::NotFound;
+            let failed = self.failed(error, of_create);
+            if hidden {
+                StepError {
+                    code: "github.missing_scope".into(),
+                    ..failed
+                }
+            } else {
+                failed
+            }
+        })?;
         Ok(output(&made))
     }
 
@@ -207,8 +216,14 @@ impl Step for GithubRepository {
                     .await
                     .map_err(|error| self.failed(error, of_read))?
                     .is_empty();
+                let full = if empty {
+                    ""
+                } else {
+                    "; it is not empty, so it cannot be adopted either"
+                };
+                let why = format!("GitHub repository {why}{full}");
                 Seen::Foreign {
-                    why: format!("GitHub repository {why}"),
+                    why,
                     adoptable: (empty && !claimed).then_some(output),
                 }
             }

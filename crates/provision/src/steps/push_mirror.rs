@@ -34,7 +34,14 @@ pub(super) const KIND: KindSpec = KindSpec {
             "the output of the step that made the GitHub repository",
         ),
     ],
-    outputs: &["remote", "remote_name", "verified", "refs", "head"],
+    outputs: &[
+        "remote",
+        "remote_name",
+        "repository",
+        "verified",
+        "refs",
+        "head",
+    ],
 };
 
 /// The name of the fact that says what this run's mirror pushes to a GitHub repository.
@@ -175,9 +182,15 @@ impl PushMirror {
             .token
             .current()
             .redact(&said.split_whitespace().collect::<Vec<_>>().join(" "));
-        let message = format!(
-            "github refused the mirror push to {github}: {said}; {credential} needs the right to push (scope `repo`, or Contents write; `workflow` where there are workflows)"
-        );
+        let unknown = said.contains("Authentication failed") || said.contains("401");
+        let why = if unknown {
+            format!("{credential} is not accepted; it also needs the right to push")
+        } else {
+            format!(
+                "{credential} needs the right to push (scope `repo`, or Contents write; `workflow` where there are workflows)"
+            )
+        };
+        let message = format!("github refused the mirror push to {github}: {said}; {why}");
         let final_word = [
             "403",
             "401",
@@ -298,6 +311,7 @@ fn output(ends: &Ends, mirror: &Mirror, sides: &BothSides) -> Value {
     json!({
         "remote": mirror.remote_address,
         "remote_name": mirror.remote_name,
+        "repository": ends.gitea.to_string(),
         "verified": true,
         "refs": sides.gitea.len(),
         "head": head,

@@ -137,13 +137,12 @@ impl EmbeddedHost {
             .output
             .clone()
             .filter(|_| state.origin == Some(Origin::Created));
-        // An apply is launched right after its mark was set at resume; an undo waits for every mark to settle.
-        let open = look || state.ambiguous;
+        let marked = state.ambiguous;
         self.tasks.spawn(async move {
             let began = Instant::now();
             let end = match verb {
-                Verb::Apply => apply(&*step, &cx, &with, &spec, open, began).await,
-                Verb::Undo => undo(&*step, &cx, &with, output.as_ref(), &spec, open, began).await,
+                Verb::Apply => apply(&*step, &cx, &with, &spec, (look, marked), began).await,
+                Verb::Undo => undo(&*step, &cx, &with, output.as_ref(), &spec, marked, began).await,
             };
             let mut records = std::mem::take(
                 &mut *aside
@@ -339,10 +338,10 @@ async fn apply(
     cx: &StepCx,
     with: &Value,
     spec: &StepSpec,
-    look: bool,
+    (look, marked): (bool, bool),
     began: Instant,
 ) -> Record {
-    let ended = run_op::apply(step, cx, with, limits(spec), look).await;
+    let ended = run_op::apply(step, cx, with, limits(spec), look, marked).await;
     match ended.result {
         Ok((origin, output)) => Record::Done {
             step: spec.id.clone(),

@@ -49,11 +49,17 @@ impl SqliteJournal {
     /// # Errors
     /// As [`SqliteJournal::open`].
     pub fn open_with_crash(dir: &Path, what: &str, crash: CrashPlan) -> Result<Self, JournalError> {
-        std::fs::create_dir_all(dir).map_err(|error| unwritable(dir, &error))?;
+        // What is in it concerns nobody else on this machine.
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+            .recursive(true)
+            .create(dir)
+            .map_err(|error| unwritable(dir, &error))?;
         let lock = DirLock::take(dir, what)?;
         let connection =
             Connection::open(dir.join(FILE)).map_err(|error| unwritable(dir, &error))?;
-        let epoch = writer::prepare(&connection).map_err(|error| unwritable(dir, &error))?;
+        let epoch = writer::prepare(&connection).map_err(|error| writer::failed(dir, &error))?;
         let reader = Self::reading_connection(dir)?;
         let (sender, requests) = mpsc::unbounded_channel();
         let watchers = broadcast::channel(super::EVENTS).0;

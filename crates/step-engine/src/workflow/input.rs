@@ -136,6 +136,12 @@ fn is_reference(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("${{"))
 }
 
+fn refers_to(default: &Value, what: &str) -> bool {
+    super::reference::references(default)
+        .iter()
+        .any(|text| text.trim().starts_with(what))
+}
+
 fn short(text: &str) -> String {
     if text.chars().count() > 60 {
         text.chars().take(57).chain("...".chars()).collect()
@@ -173,9 +179,20 @@ pub(crate) fn accept(
                 resolve(spec.default.as_ref().unwrap_or(&Value::Null), &scope)
             }
         };
-        if !value.is_null() {
+        // What follows from another input was judged there.
+        let derived = !given.contains_key(&spec.name)
+            && spec
+                .default
+                .as_ref()
+                .is_some_and(|default| refers_to(default, "inputs"));
+        if !value.is_null() && !derived {
             problems.extend(spec.problem(&value));
-        } else if spec.default.as_ref().is_some_and(is_reference) {
+        } else if value.is_null()
+            && spec
+                .default
+                .as_ref()
+                .is_some_and(|default| refers_to(default, "settings"))
+        {
             problems.push(format!(
                 "input `{}` is not given and has no default in the configuration",
                 spec.name

@@ -199,7 +199,13 @@ fn write_records(
     Ok(entries)
 }
 
-fn failed(dir: &std::path::Path, error: &rusqlite::Error) -> JournalError {
+pub(super) fn failed(dir: &std::path::Path, error: &rusqlite::Error) -> JournalError {
+    if matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+    ) {
+        return JournalError::Damaged(format!("{} in {}", error, dir.display()));
+    }
     let why = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
         Some(ErrorCode::ReadOnly) => "the file is read-only".to_owned(),
