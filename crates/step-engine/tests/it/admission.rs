@@ -1,10 +1,12 @@
 //! What a repeat does, over the real engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use forgeline_step_engine::fault::{CrashPlan, CrashPoint};
 use forgeline_step_engine::journal::memory::MemoryJournal;
-use forgeline_step_engine::journal::{Admission, RunOptions};
-use forgeline_step_engine::{Decision, OnFailure, Origin, RunState};
+use forgeline_step_engine::journal::{Admission, Journal, RunOptions};
+use forgeline_step_engine::{Cause, Decision, OnFailure, Origin, RunState};
 use serde_json::json;
 
 use crate::world::{STEPS, Trouble, World, request, run};
@@ -111,17 +113,98 @@ async fn a_kept_run_goes_on_from_where_it_failed() {
 
 #[tokio::test]
 async fn a_run_with_an_ambiguous_request_holds_its_resources_until_the_last_look() {
-    let world = World::default();
+    let world = World::with_recheck(Duration::from_secs(3600));
     world.trouble("a", Trouble::LostAfter);
     let engine = world.engine(Arc::new(MemoryJournal::new()));
     let id = run(&engine, request(&world, "s")).await;
     let row = engine.snapshot(&id).await.unwrap().run;
     assert_eq!(row.state, RunState::Succeeded);
-    if row.recheck_due.is_some() {
-        let answer = engine.start(request(&world, "another")).await.unwrap();
-        assert!(
-            matches!(answer, Admission::Settling { .. } | Admission::Fresh(_)),
-            "{answer:?}"
-        );
-    }
+    assert!(row.recheck_due.is_some());
+    let another = engine.start(request(&world, "another")).await.unwrap();
+    assert!(matches!(another, Admission::Settling { .. }), "{another:?}");
+    let same = engine.start(request(&world, "s")).await.unwrap();
+    assert!(
+        matches!(&same, Admission::Answered(answered) if answered.run_id == id),
+        "{same:?}"
+    );
+    let mut other = request(&world, "s");
+    other.inputs.insert("colour".into(), json!("blue"));
+    let other = engine.start(other).await.unwrap();
+    assert!(matches!(other, Admission::Settling { .. }), "{other:?}");
+}
+
+#[tokio::test]
+async fn once_the_last_look_is_made_the_resources_are_free() {
+    let world = World::with_recheck(Duration::ZERO);
+    world.trouble("a", Trouble::LostAfter);
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    run(&engine, request(&world, "s")).await;
+    let again = engine.start(request(&world, "s")).await.unwrap();
+    assert!(matches!(again, Admission::Fresh(_)), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_kept_run_cannot_go_on_once_a_later_run_followed_it() {
+    let world = World::default();
+    world.trouble("d", Trouble::Refused);
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let mut keeping = request(&world, "s");
+    keeping.options = RunOptions {
+        on_failure: OnFailure::Keep,
+        ..RunOptions::default()
+    };
+    let kept = run(&engine, keeping).await;
+    let later = run(&engine, request(&world, "s")).await;
+    let error = engine
+        .decide(&kept, Decision::Continue, "test")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains(later.as_str()), "{error}");
+    assert_eq!(
+        engine.snapshot(&kept).await.unwrap().run.state,
+        RunState::Failed
+    );
+}
+
+#[tokio::test]
+async fn a_kept_run_cannot_take_back_what_another_subject_holds_by_now() {
+    let world = World::with_recheck(Duration::from_secs(3600));
+    world.trouble("d", Trouble::Refused);
+    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let mut keeping = request(&world, "s");
+    keeping.options = RunOptions {
+        on_failure: OnFailure::Keep,
+        ..RunOptions::default()
+    };
+    let kept = run(&engine, keeping).await;
+    // The other one takes the same names, fails, and owes its last look, so it still holds them.
+    world.with(|things| things.made.clear());
+    world.trouble("d", Trouble::Refused);
+    world.trouble("a", Trouble::LostAfter);
+    let holder = run(&engine, request(&world, "another")).await;
+    let error = engine
+        .decide(&kept, Decision::Continue, "test")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains(holder.as_str()), "{error}");
+}
+
+#[tokio::test]
+async fn a_cancelled_run_that_nobody_drives_is_undone_and_says_cancel() {
+    let world = World::default();
+    let journal = Arc::new(MemoryJournal::with_crash(CrashPlan::at(
+        6,
+        CrashPoint::AfterCommit,
+    )));
+    let engine = world.engine(Arc::clone(&journal) as Arc<dyn Journal>);
+    let id = run(&engine, request(&world, "s")).await;
+    let restarted = world.engine(Arc::new(journal.reopened()));
+    restarted.cancel(&id, "somebody").await.unwrap();
+    restarted.wait(&id, None).await;
+    let row = restarted.snapshot(&id).await.unwrap().run;
+    assert_eq!(
+        (row.state, row.cause),
+        (RunState::Compensated, Some(Cause::Cancel))
+    );
+    assert!(world.names().is_empty(), "{:?}", world.names());
 }

@@ -44,12 +44,33 @@ pub(crate) struct Things {
     pub(crate) applied: usize,
 }
 
-#[derive(Clone, Default)]
-pub(crate) struct World(pub(crate) Arc<Mutex<Things>>);
+#[derive(Clone)]
+pub(crate) struct World {
+    things: Arc<Mutex<Things>>,
+    /// When the last look is due after an ambiguous request.
+    recheck: Duration,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            things: Arc::default(),
+            recheck: Duration::from_millis(4),
+        }
+    }
+}
 
 impl World {
+    /// A world whose last looks are due this much later.
+    pub(crate) fn with_recheck(recheck: Duration) -> Self {
+        Self {
+            recheck,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Things) -> T) -> T {
-        act(&mut self.0.lock().unwrap())
+        act(&mut self.things.lock().unwrap())
     }
 
     pub(crate) fn trouble(&self, name: &str, trouble: Trouble) {
@@ -157,7 +178,7 @@ impl Step for Make {
     fn timing(&self) -> Timing {
         Timing {
             settle: Duration::from_millis(2),
-            recheck: Duration::from_millis(4),
+            recheck: self.0.recheck,
         }
     }
 }
