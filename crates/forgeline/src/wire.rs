@@ -10,6 +10,7 @@ use forgeline_step_engine::journal::sqlite::SqliteJournal;
 use forgeline_step_engine::journal::unavailable::UnavailableJournal;
 use forgeline_step_engine::journal::{Journal, JournalError};
 use forgeline_step_engine::{Engine, Registry};
+use forgeline_upstream::Deadlines;
 use forgeline_upstream::http::{HttpClient, reqwest_client};
 use forgeline_upstream::mcp::McpClient;
 use serde_json::json;
@@ -118,14 +119,20 @@ async fn upstreams(config: &Config) -> Result<Upstreams, Problem> {
     let mut api = config.gitea_url.clone();
     api.set_path(&format!("{}/api/v1", api.path().trim_end_matches('/')));
     let rest = HttpClient::new("gitea", api, config.gitea_token.clone(), http);
+    let deadlines = Deadlines::default();
     let roots = config.trust.extra_roots_pem.as_deref();
-    let github = GitHub::new(&config.github_url, config.github_token.clone(), roots)
-        .map_err(|error| unusable(&error))?;
-    let kubernetes = Kubernetes::new(config.kubernetes.clone())
+    let github = GitHub::new(
+        &config.github_url,
+        config.github_token.clone(),
+        roots,
+        deadlines.call,
+    )
+    .map_err(|error| unusable(&error))?;
+    let kubernetes = Kubernetes::new(config.kubernetes.clone(), deadlines.call)
         .await
         .map_err(|error| unusable(&error))?;
     Ok(Upstreams {
-        gitea: Gitea::new(mcp, rest),
+        gitea: Gitea::new(mcp, rest, deadlines),
         github,
         kubernetes,
         mirror: config.mirror.clone(),

@@ -1,25 +1,20 @@
 //! The client: both doors to one Gitea, and the check that they open for the same user.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use forgeline_upstream::http::HttpClient;
 use forgeline_upstream::mcp::McpClient;
-use forgeline_upstream::{Error, Kind, Reach, TokenHandle};
+use forgeline_upstream::{Deadlines, Error, Kind, Reach, TokenHandle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-
-/// The longest an ordinary call may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
-/// A mirror sync is a `git push` that Gitea itself ends after 300 s.
-pub(crate) const SYNC_DEADLINE: Duration = Duration::from_secs(320);
 
 /// A client of one Gitea. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gitea {
     pub(crate) mcp: McpClient,
     pub(crate) rest: HttpClient,
+    pub(crate) deadlines: Deadlines,
     user: Arc<OnceCell<User>>,
 }
 
@@ -39,10 +34,11 @@ struct Login {
 
 impl Gitea {
     /// A client over both doors. Nothing is sent yet.
-    pub fn new(mcp: McpClient, rest: HttpClient) -> Self {
+    pub fn new(mcp: McpClient, rest: HttpClient, deadlines: Deadlines) -> Self {
         Self {
             mcp,
             rest,
+            deadlines,
             user: Arc::default(),
         }
     }
@@ -106,7 +102,10 @@ impl Gitea {
         else {
             return Ok(None);
         };
-        let answer = self.mcp.call(operation, tool, json!({}), DEADLINE).await?;
+        let answer = self
+            .mcp
+            .call(operation, tool, json!({}), self.deadlines.call)
+            .await?;
         let user: Login = read(
             "gitea-mcp",
             operation,
@@ -118,7 +117,13 @@ impl Gitea {
     pub(crate) async fn get(&self, operation: &str, path: &str) -> Result<Value, Error> {
         Ok(self
             .rest
-            .send(operation, http::Method::GET, path, None, DEADLINE)
+            .send(
+                operation,
+                http::Method::GET,
+                path,
+                None,
+                self.deadlines.call,
+            )
             .await?
             .body)
     }
@@ -144,7 +149,13 @@ impl Gitea {
             let path = format!("{path}{joint}limit=50&page={page}");
             let reply = self
                 .rest
-                .send(operation, http::Method::GET, &path, None, DEADLINE)
+                .send(
+                    operation,
+                    http::Method::GET,
+                    &path,
+                    None,
+                    self.deadlines.call,
+                )
                 .await?;
             let total = reply
                 .headers
@@ -169,7 +180,7 @@ impl Gitea {
     ) -> Result<Value, Error> {
         Ok(self
             .rest
-            .send(operation, method, path, body.as_ref(), DEADLINE)
+            .send(operation, method, path, body.as_ref(), self.deadlines.call)
             .await?
             .body)
     }
@@ -181,7 +192,11 @@ impl Gitea {
         tool: &str,
         arguments: Value,
     ) -> Result<Value, Error> {
-        match self.mcp.call(operation, tool, arguments, DEADLINE).await {
+        match self
+            .mcp
+            .call(operation, tool, arguments, self.deadlines.call)
+            .await
+        {
             Ok(answer) => crate::tool_error::value(answer, operation),
             // Older servers answer a failed operation with a JSON-RPC error; its text says the same.
             Err(error)

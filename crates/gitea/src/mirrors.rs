@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::client::{Gitea, SYNC_DEADLINE, read};
+use crate::client::{Gitea, read};
 
 /// A push mirror as Gitea answers it; the password is never returned.
 #[derive(Clone, Debug, Deserialize)]
@@ -111,7 +111,7 @@ impl Gitea {
         let operation = format!("sync the push mirrors of repository {name}");
         let path = format!("/repos/{name}/push_mirrors-sync");
         self.rest
-            .send(&operation, Method::POST, &path, None, SYNC_DEADLINE)
+            .send(&operation, Method::POST, &path, None, self.deadlines.sync)
             .await
             .map(drop)
     }

@@ -11,8 +11,6 @@ use serde_json::Value;
 use url::Url;
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// GitHub itself cuts a request off after 10 s.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Why the client could not be built.
 #[derive(Debug)]
@@ -31,6 +29,7 @@ impl std::error::Error for BuildError {}
 pub struct GitHub {
     crab: Octocrab,
     token: TokenHandle,
+    deadline: Duration,
 }
 
 pub(crate) struct Reply {
@@ -39,7 +38,8 @@ pub(crate) struct Reply {
 }
 
 impl GitHub {
-    /// A client of the API at `api`, for example `https://api.github.com`. Needs a tokio runtime; sends nothing yet.
+    /// A client of the API at `api`, for example `https://api.github.com`. Each call may take
+    /// `deadline`; GitHub itself cuts a request off after 10 s. Needs a tokio runtime; sends nothing yet.
     ///
     /// # Errors
     /// Trust roots that cannot be used.
@@ -47,6 +47,7 @@ impl GitHub {
         api: &Url,
         token: TokenHandle,
         extra_roots_pem: Option<&[u8]>,
+        deadline: Duration,
     ) -> Result<Self, BuildError> {
         let base: http::Uri = api
             .as_str()
@@ -69,7 +70,11 @@ impl GitHub {
             .with_auth(AuthState::None)
             .build();
         let Ok(crab) = built;
-        Ok(Self { crab, token })
+        Ok(Self {
+            crab,
+            token,
+            deadline,
+        })
     }
 
     /// Where the token came from.
@@ -85,7 +90,7 @@ impl GitHub {
         body: Option<&Value>,
     ) -> Result<Reply, Error> {
         let request = self.exchange(operation, method, path, body);
-        forgeline_upstream::within("github", operation, DEADLINE, request).await
+        forgeline_upstream::within("github", operation, self.deadline, request).await
     }
 
     async fn exchange(

@@ -13,7 +13,6 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 const CONNECT: Duration = Duration::from_secs(5);
-pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
 /// How to reach the cluster.
 #[derive(Clone)]
@@ -50,14 +49,15 @@ impl std::error::Error for BuildError {}
 pub struct Kubernetes {
     client: Client,
     credential: String,
+    deadline: Duration,
 }
 
 impl Kubernetes {
-    /// A client. Needs a tokio runtime; sends nothing yet.
+    /// A client whose calls may each take `deadline`. Needs a tokio runtime; sends nothing yet.
     ///
     /// # Errors
     /// A configuration that cannot be used.
-    pub async fn new(access: Access) -> Result<Self, BuildError> {
+    pub async fn new(access: Access, deadline: Duration) -> Result<Self, BuildError> {
         let (client, credential) = match access {
             Access::Endpoint {
                 url,
@@ -78,7 +78,11 @@ impl Kubernetes {
                 (client, "the pod's service account".to_owned())
             }
         };
-        Ok(Self { client, credential })
+        Ok(Self {
+            client,
+            credential,
+            deadline,
+        })
     }
 
     /// What the requests are authenticated with, for messages.
@@ -94,7 +98,7 @@ impl Kubernetes {
         body: Option<(&'static str, &Value)>,
     ) -> Result<Value, Error> {
         let request = self.exchange(operation, method, path, body);
-        forgeline_upstream::within("kubernetes", operation, DEADLINE, request).await
+        forgeline_upstream::within("kubernetes", operation, self.deadline, request).await
     }
 
     async fn exchange(

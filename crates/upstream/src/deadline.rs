@@ -4,6 +4,24 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Reach};
 
+/// How long calls to upstreams may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// An ordinary call. Settle times outlive it.
+    pub call: Duration,
+    /// A mirror sync: a `git push` that Gitea itself ends after 300 s.
+    pub sync: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            call: Duration::from_secs(15),
+            sync: Duration::from_secs(320),
+        }
+    }
+}
+
 /// Waits for one request, at most `deadline`. `operation` completes the sentence "could not …".
 ///
 /// # Errors

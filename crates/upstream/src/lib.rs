@@ -18,7 +18,7 @@ pub mod http;
 pub mod mcp;
 mod token;
 
-pub use deadline::within;
+pub use deadline::{Deadlines, within};
 pub use error::{Error, Kind, Reach};
 pub use full_name::FullName;
 pub use token::{Origin, Token, TokenError, TokenFault, TokenHandle};

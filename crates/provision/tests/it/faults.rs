@@ -3,13 +3,14 @@
 //! The requests are those that were seen, so a new one cannot escape.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use forgeline_sandbox::{Fault, FaultOrder};
 use forgeline_step_engine::journal::RunOptions;
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{Times, World};
 
 fn faults() -> Vec<(&'static str, Fault)> {
     let status = |status: u16, headers: &[(&str, &str)]| Fault::StatusBefore {
@@ -54,12 +55,15 @@ async fn requests() -> Vec<(String, String, usize)> {
 }
 
 /// One run with one fault: the state it ended in, and whether the fault fired.
-async fn cell(name: &str, order: FaultOrder) -> (String, bool) {
+async fn cell(name: &str, order: FaultOrder, times: Option<Times>) -> (String, bool) {
     let what = format!(
         "{name} at {} {} #{}",
         order.system, order.operation, order.nth
     );
-    let world = World::new().await;
+    let world = match times {
+        Some(times) => World::with_times(times).await,
+        None => World::new().await,
+    };
     world.sandbox.order(order);
     let view = world.create(RunOptions::default()).await;
     world.assert_consistent(&view, &what);
@@ -80,7 +84,7 @@ async fn one_fault_at_any_request_ends_with_everything_once_or_with_nothing() {
                 nth: *nth,
                 fault,
             };
-            cells.push(cell(name, order));
+            cells.push(cell(name, order, None));
         }
     }
     let count = cells.len();
@@ -104,6 +108,38 @@ async fn one_fault_at_any_request_ends_with_everything_once_or_with_nothing() {
     assert!(
         succeeded * 2 > count,
         "only {succeeded} of {count} succeeded"
+    );
+}
+
+/// Answers that never come, and effects that come after the client has given up but within the settle time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_or_a_late_effect_at_any_request_ends_with_everything_once_or_with_nothing() {
+    let times = Times {
+        deadline: Duration::from_millis(800),
+        settle: Duration::from_millis(900),
+    };
+    let mut cells = Vec::new();
+    for (system, operation, nth) in requests().await {
+        for (name, fault) in [("hang", Fault::Hang), ("late", Fault::Late { ms: 1000 })] {
+            let order = FaultOrder {
+                system: system.clone(),
+                operation: operation.clone(),
+                nth,
+                fault,
+            };
+            cells.push(cell(name, order, Some(times)));
+        }
+    }
+    let count = cells.len();
+    let ended: Vec<(String, bool)> = futures::stream::iter(cells)
+        .buffer_unordered(12)
+        .collect()
+        .await;
+    let fired = ended.iter().filter(|(_, fired)| *fired).count();
+    println!("{count} cells, {fired} faults fired");
+    assert!(
+        fired * 10 >= count * 9,
+        "only {fired} of {count} faults fired"
     );
 }
 

@@ -17,7 +17,7 @@ use forgeline_step_engine::journal::{Journal, RunOptions};
 use forgeline_step_engine::{Engine, RunState, Timing};
 use forgeline_upstream::http::{HttpClient, Trust, address, reqwest_client};
 use forgeline_upstream::mcp::McpClient;
-use forgeline_upstream::{Origin, Token, TokenHandle};
+use forgeline_upstream::{Deadlines, Origin, Token, TokenHandle};
 use serde_json::{Value, json};
 
 pub(crate) struct World {
@@ -25,25 +25,51 @@ pub(crate) struct World {
     pub(crate) provisioner: Provisioner,
 }
 
-fn timings() -> Timings {
+/// How long everything takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) deadline: Duration,
+    pub(crate) settle: Duration,
+}
+
+/// A machine on which nothing is late.
+const QUICK: Times = Times {
+    deadline: Duration::from_secs(15),
+    settle: Duration::from_millis(10),
+};
+
+fn timings(times: Times) -> Timings {
     let timing = Timing {
-        settle: Duration::from_millis(10),
-        recheck: Duration::from_millis(30),
+        settle: times.settle,
+        recheck: times.settle * 3,
     };
+    let namespace_patience = Duration::from_secs(2);
     Timings {
         gitea: timing,
         github: timing,
         kubernetes: timing,
-        namespace_patience: Duration::from_secs(2),
+        namespace_patience,
     }
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::with_journal(Arc::new(MemoryJournal::new())).await
+        Self::build(Arc::new(MemoryJournal::new()), QUICK).await
+    }
+
+    pub(crate) async fn with_times(times: Times) -> Self {
+        Self::build(Arc::new(MemoryJournal::new()), times).await
     }
 
     pub(crate) async fn with_journal(journal: Arc<dyn Journal>) -> Self {
+        Self::build(journal, QUICK).await
+    }
+
+    async fn build(journal: Arc<dyn Journal>, times: Times) -> Self {
+        let deadlines = Deadlines {
+            call: times.deadline,
+            sync: times.deadline,
+        };
         let sandbox = Sandbox::start(&Options::default()).await.unwrap();
         let exports: BTreeMap<&str, String> = sandbox.exports().into_iter().collect();
         let token = |name: &str| {
@@ -68,14 +94,21 @@ impl World {
             gitea: Gitea::new(
                 mcp,
                 HttpClient::new("gitea", api, token("GITEA_TOKEN"), http),
+                deadlines,
             ),
-            github: GitHub::new(&url("GITHUB_API_URL"), token("GITHUB_PAT"), None).unwrap(),
-            kubernetes: Kubernetes::new(access).await.unwrap(),
+            github: GitHub::new(
+                &url("GITHUB_API_URL"),
+                token("GITHUB_PAT"),
+                None,
+                deadlines.call,
+            )
+            .unwrap(),
+            kubernetes: Kubernetes::new(access, deadlines.call).await.unwrap(),
             mirror: MirrorCredentials {
                 username: "acme".into(),
                 token: token("GITHUB_MIRROR_TOKEN"),
             },
-            timings: timings(),
+            timings: timings(times),
             audit: Arc::new(LogAudit),
         });
         let registry = registry(&upstreams);
