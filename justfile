@@ -12,7 +12,7 @@ snapshots:
     INSTA_UPDATE=always cargo test --workspace --locked
     git diff --stat -- '*.snap'
 
-# The figures of the README and the changelog: cold start, memory, size, wall time, requests.
+# The figures of a release: cold start, memory, size, wall time, requests.
 measure:
     cargo build --release --locked
     python3 benches/measure.py target/release/forgeline

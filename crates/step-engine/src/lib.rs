@@ -46,7 +46,6 @@ pub use record::{Decision, Entry, Record, Verb};
 pub use registry::{Field, KindSpec, Registry};
 pub use retry::{Delays, RetryPolicy};
 pub use run_id::{RunId, RunIdError};
-pub use run_op::{Ended, Limits};
 pub use state::{Cause, Origin, RunState, StepState};
 pub use step::{Earlier, Effect, Found, Seen, Step, StepCx, StepError, Timing, Undone};
 pub use workflow::{InputKind, InputSpec, Problem, Scope, StepSpec, Workflow, resolve};

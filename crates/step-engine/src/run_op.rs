@@ -10,11 +10,11 @@ use crate::step::{Effect, Found, Seen, Step, StepCx, StepError, Timing, Undone};
 
 /// How often and how long an operation may try.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// The tries and the waits between them.
-    pub retry: RetryPolicy,
+    pub(crate) retry: RetryPolicy,
     /// The deadline of each try.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// The longest wait that an upstream may ask for inside an operation; beyond it the operation fails as retryable.
@@ -22,11 +22,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How an operation ended.
 #[derive(Debug)]
-pub struct Ended<T> {
+pub(crate) struct Ended<T> {
     /// The answer.
-    pub result: Result<T, StepError>,
+    pub(crate) result: Result<T, StepError>,
     /// Tries in all.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 /// Applies a step. `look`: `check` goes first. `marked`: an earlier attempt may have acted, so a settle time passes too.
