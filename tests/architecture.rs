@@ -48,9 +48,15 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Foreign libraries and the only crates of ours that may name them.
-const CONFINED: [(&str, &[&str]); 14] = [
+const CONFINED: [(&str, &[&str]); 17] = [
     ("rusqlite", &["forgeline-step-engine"]),
-    ("serde-saphyr", &["forgeline-step-engine"]),
+    (
+        "serde-saphyr",
+        &["forgeline-step-engine", "forgeline-kubernetes"],
+    ),
+    ("toml", &["forgeline", "forgeline-gitea"]),
+    ("prometheus-client", &["forgeline-mcp-server"]),
+    ("clap_complete", &["forgeline"]),
     ("backoff", &["forgeline-step-engine"]),
     ("reqwest", &["forgeline-upstream"]),
     ("secrecy", &["forgeline-upstream", "forgeline-kubernetes"]),

@@ -85,10 +85,12 @@ async fn a_client_of_the_initialize_era_lists_and_creates() {
         names,
         [
             "project_create",
+            "library_create",
             "project_status",
             "project_list",
             "run_resume",
-            "run_cancel"
+            "run_cancel",
+            "doctor",
         ]
     );
     let made = server.call("project_create", json!({"name": "shop"})).await;
@@ -137,7 +139,7 @@ async fn a_client_of_the_2026_era_discovers_lists_and_creates() {
     let tools = ask("tools/list", None, json!({})).await;
     assert_eq!(
         tools["result"]["tools"].as_array().unwrap().len(),
-        5,
+        7,
         "{tools}"
     );
     let made = ask(
@@ -255,7 +257,8 @@ async fn a_client_that_goes_away_does_not_cancel_the_run() {
         .bearer_auth(&server.bearer)
         .header("accept", "application/json, text/event-stream");
     let call = tokio::spawn(request.json(&body).send());
-    while sandbox.requests().await.len() < 3 {
+    let creates = |request: &Value| request["operation"] == "POST /user/repos";
+    while !sandbox.requests().await.iter().any(creates) {
         tokio::task::yield_now().await;
     }
     call.abort();

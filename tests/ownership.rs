@@ -114,9 +114,12 @@ async fn a_push_to_gitea_is_mirrored_by_the_next_call() {
 #[tokio::test]
 async fn what_others_put_into_it_since_keeps_a_repository_from_being_undone() {
     let sandbox = Sandbox::start("0ms");
-    // The mirror token cannot push, so the run fails late; meanwhile somebody opens an issue.
+    // The mirror token loses its right, so the run fails late; meanwhile somebody opens an issue.
     sandbox
-        .rights(json!({"role": "github_mirror", "revoke": ["repo"]}))
+        .rights_lost_at(
+            ("gitea", "POST /repos/{owner}/{name}/push_mirrors"),
+            json!({"role": "github_mirror", "revoke": ["repo"]}),
+        )
         .await;
     let fault = json!({"system": "gitea", "operation": "POST /repos/{owner}/{name}/push_mirrors-sync",
         "fault": {"kind": "meanwhile", "seed": {"what": "issue", "owner": "acme", "name": "shop", "title": "mine"}}});

@@ -77,15 +77,10 @@ fn the_output_shown_is_the_output_of_today() {
 
 #[test]
 fn every_variable_that_is_read_is_in_the_readme() {
-    let source = include_str!("../crates/forgeline/src/env.rs");
-    let list = source
-        .split("ALL: &[Variable]")
-        .nth(1)
-        .unwrap()
-        .split("];")
-        .next()
-        .unwrap();
-    let read: BTreeSet<&str> = list.split('"').skip(1).step_by(2).collect();
+    let source = include_str!("../crates/forgeline/src/variables.rs");
+    let list = source.split("ALL: &[Variable]").nth(1).unwrap();
+    let lines = list.split("];").next().unwrap().lines();
+    let read: BTreeSet<&str> = lines.filter_map(|line| line.split('"').nth(1)).collect();
     assert!(read.len() > 20, "{read:?}");
     for name in read {
         assert!(README.contains(name) || name == "USER", "{name}");

@@ -156,6 +156,13 @@ impl Sandbox {
             .await;
     }
 
+    /// Rights change right before this request is handled: after everything that was looked at before a run.
+    pub(crate) async fn rights_lost_at(&self, (system, operation): (&str, &str), change: Value) {
+        let order = json!({"system": system, "operation": operation,
+            "fault": {"kind": "meanwhile", "seed": {"what": "rights", "change": change}}});
+        self.fault(order).await;
+    }
+
     pub(crate) async fn fault(&self, order: Value) {
         self.control(reqwest::Method::POST, "faults", Some(&order))
             .await;

@@ -15,6 +15,25 @@ pub enum Scope {
     Admin,
 }
 
+impl Scope {
+    /// Reads `forgeline:read` and the like; `None` for an unknown word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Read, Self::Create, Self::Delete, Self::Admin]
+            .into_iter()
+            .find(|scope| scope.as_str() == word)
+    }
+
+    /// The word of tokens and configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "forgeline:read",
+            Self::Create => "forgeline:create",
+            Self::Delete => "forgeline:delete",
+            Self::Admin => "forgeline:admin",
+        }
+    }
+}
+
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -25,6 +44,20 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether the caller may do what asks for this scope; admin may do everything.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+    }
+
+    /// The same caller, who may only look.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self {
+            scopes: BTreeSet::from([Scope::Read]),
+            ..self
+        }
+    }
+
     /// A caller who may do everything.
     pub fn admin(name: impl Into<String>) -> Self {
         Self {

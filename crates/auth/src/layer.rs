@@ -25,6 +25,13 @@ impl Gate {
         }
     }
 
+    /// The same gate, behind which everybody may only look.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        let tokens = self.tokens.iter().cloned();
+        Self::new(tokens.map(StaticToken::read_only).collect())
+    }
+
     /// Whose bearer these headers carry. `None`: nobody's. Exactly one header `Authorization: Bearer TOKEN` counts; a
     /// token in the query never does.
     pub fn authenticate(&self, headers: &HeaderMap) -> Option<Caller> {

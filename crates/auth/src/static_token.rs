@@ -34,6 +34,13 @@ impl StaticToken {
         })
     }
 
+    pub(crate) fn read_only(self) -> Self {
+        Self {
+            caller: self.caller.read_only(),
+            ..self
+        }
+    }
+
     pub(crate) fn matches(&self, presented: &[u8; 32]) -> bool {
         self.digest.ct_eq(presented).into()
     }

@@ -1,6 +1,9 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// Provisions a software project end to end: Gitea, GitHub, a verified mirror, a namespace, a first issue.
 #[derive(Debug, Parser)]
@@ -13,6 +16,9 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "Examples:
   forgeline create hello-world --sandbox      try it, without any account
   forgeline create shop --description 'Our web shop' --visibility private
+  forgeline create shop --dry-run             show the plan, change nothing
+  forgeline doctor                            look at every token, right and system
+  forgeline run library_create -i name=parser -i template=acme/rust-library
   forgeline status shop
   forgeline serve                             MCP server on http://127.0.0.1:3210/mcp
   forgeline sandbox                           stand-ins to point a server at
@@ -23,7 +29,7 @@ Exit codes: 0 ok, 1 unexpected, 2 usage, 3 configuration, 4 not authorised, 5 pl
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a project: all five artifacts, or none.
-    Create(Create),
+    Create(Box<Create>),
     /// Where a project or a run stands.
     Status(Status),
     /// All projects: stuck ones first, then the newest.
@@ -32,6 +38,28 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Cancel a run and undo what it made.
     Cancel(Cancel),
+    /// Run any workflow by its name.
+    Run(Run),
+    /// Look at every token, right and system that a project needs; changes nothing.
+    Doctor(Doctor),
+    /// The workflow files.
+    #[command(subcommand)]
+    Workflow(WorkflowCommand),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completion {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: Shell,
+    },
+    /// Ask a server whether it lives; for container health checks.
+    #[command(hide = true)]
+    Health {
+        /// For example http://127.0.0.1:3210/livez.
+        #[arg(long, default_value = "http://127.0.0.1:3210/livez")]
+        url: String,
+    },
     /// Serve MCP over HTTP (or stdio).
     Serve(Serve),
     /// Run the sandbox in the foreground and print what points programs at it.
@@ -46,6 +74,8 @@ pub(crate) enum Format {
     Table,
     /// For programs: exactly one JSON object.
     Json,
+    /// For programs that follow: one JSON object per line, the last one is the answer.
+    Ndjson,
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +83,98 @@ pub(crate) struct Output {
     /// How the answer is printed on stdout.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// A server that does the work instead of this process.
+#[derive(Debug, Args)]
+pub(crate) struct Remote {
+    /// A running server, for example http://127.0.0.1:3210 [default: FORGELINE_SERVER]; its bearer is
+    /// FORGELINE_SERVER_TOKEN.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+}
+
+/// What every run takes besides its inputs.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Show what would be done, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Use what exists and is not this project's; it is never undone.
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// After a failure: compensate (default) or keep.
+    #[arg(long, value_parser = ["compensate", "keep"])]
+    pub(crate) on_failure: Option<String>,
+    /// Your name for this request: repeating it answers the same run.
+    #[arg(long)]
+    pub(crate) request_id: Option<String>,
+    /// With --server: how long to wait for the end [default: 40].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=300))]
+    pub(crate) wait_seconds: Option<u64>,
+    /// Use a fresh embedded sandbox, gone at exit.
+    #[arg(long, conflicts_with = "server")]
+    pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The workflow's name; see `forgeline workflow list`.
+    pub(crate) workflow: String,
+    /// An input as name=value; repeat it for each. A list is comma-separated.
+    #[arg(short = 'i', long = "input", value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Only checks whose id begins so, for example github; may be repeated.
+    #[arg(long)]
+    pub(crate) only: Vec<String>,
+    /// Use a fresh embedded sandbox, gone at exit.
+    #[arg(long, conflicts_with = "server")]
+    pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkflowCommand {
+    /// All workflows: name, where it comes from, inputs.
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check a file; all mistakes at once.
+    Check {
+        /// A workflow file.
+        file: PathBuf,
+    },
+    /// Print a workflow as a Mermaid flow chart.
+    Graph {
+        /// The workflow's name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Effective values and where each comes from; secrets as fingerprints.
+    Show {
+        /// Print a whole configuration file instead, with the meaning of every setting.
+        #[arg(long)]
+        example: bool,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -80,17 +202,29 @@ pub(crate) struct Create {
     /// Markdown above the list of artifacts in the first issue.
     #[arg(long)]
     pub(crate) issue_body: Option<String>,
-    /// Use what exists and is not this project's; it is never undone.
+    /// A label of the first issue, created if it is missing; may be repeated.
+    #[arg(long = "issue-label", value_name = "NAME")]
+    pub(crate) issue_labels: Vec<String>,
+    /// owner/repo of a template repository in Gitea to start from.
     #[arg(long)]
-    pub(crate) adopt: bool,
-    /// After a failure: compensate (default) or keep.
-    #[arg(long, value_parser = ["compensate", "keep"])]
-    pub(crate) on_failure: Option<String>,
-    /// Use a fresh embedded sandbox, gone at exit.
+    pub(crate) template: Option<String>,
+    /// The branch of the first commit [default: main].
     #[arg(long)]
-    pub(crate) sandbox: bool,
+    pub(crate) default_branch: Option<String>,
+    /// A readme template that Gitea knows.
+    #[arg(long)]
+    pub(crate) readme: Option<String>,
+    /// A licence that Gitea knows, for example MIT.
+    #[arg(long)]
+    pub(crate) license: Option<String>,
+    /// Gitignore templates that Gitea knows, for example Rust.
+    #[arg(long)]
+    pub(crate) gitignore: Option<String>,
+    /// Makes the project a throwaway that ends after this time, for example 24h.
+    #[arg(long)]
+    pub(crate) ttl: Option<String>,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +239,8 @@ pub(crate) struct Status {
     #[arg(long, hide = true)]
     pub(crate) sandbox: bool,
     #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
     pub(crate) output: Output,
 }
 
@@ -114,11 +250,13 @@ pub(crate) struct List {
     #[arg(long)]
     pub(crate) state: Option<String>,
     /// At most this many.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=200))]
+    pub(crate) limit: u64,
     /// Refused: a fresh sandbox has no earlier run.
     #[arg(long, hide = true)]
     pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -140,6 +278,8 @@ pub(crate) struct Resume {
     #[arg(long, hide = true)]
     pub(crate) sandbox: bool,
     #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
     pub(crate) output: Output,
 }
 
@@ -150,6 +290,8 @@ pub(crate) struct Cancel {
     /// Refused: a fresh sandbox has no earlier run.
     #[arg(long, hide = true)]
     pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -162,6 +304,9 @@ pub(crate) struct Serve {
     /// Address and port [default: FORGELINE_LISTEN, else 127.0.0.1:3210].
     #[arg(long)]
     pub(crate) listen: Option<String>,
+    /// Hide and refuse every tool that changes anything, whoever calls.
+    #[arg(long)]
+    pub(crate) read_only: bool,
     /// Use a fresh embedded sandbox, gone at exit.
     #[arg(long)]
     pub(crate) sandbox: bool,
@@ -175,9 +320,16 @@ pub(crate) struct Sandbox {
     /// Added to every request, for example 50ms.
     #[arg(long, value_parser = latency, default_value = "0ms")]
     pub(crate) latency: std::time::Duration,
+    /// The version of Gitea to stand in for: 1.22 or 1.25.
+    #[arg(long, value_parser = gitea_version, default_value = "1.25")]
+    pub(crate) gitea: forgeline_sandbox::Profile,
     /// The first of five ports on 127.0.0.1 [default: free ones].
     #[arg(long)]
     pub(crate) port: Option<u16>,
+}
+
+fn gitea_version(text: &str) -> Result<forgeline_sandbox::Profile, String> {
+    forgeline_sandbox::Profile::parse(text).ok_or_else(|| "there are 1.22 and 1.25".to_owned())
 }
 
 fn latency(text: &str) -> Result<std::time::Duration, String> {

@@ -1,9 +1,14 @@
 //! The commands. Each answers an exit code.
 
-mod create;
+mod config;
+mod doctor;
+mod health;
+mod remote;
+mod run;
 mod runs;
 mod sandbox;
 mod serve;
+mod workflow;
 
 use forgeline_provision::{Actor, ErrorView, RunView};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,17 +19,40 @@ use crate::exit;
 use crate::output;
 use crate::wire::WireError;
 
-pub(crate) async fn run(cli: Cli) -> u8 {
-    let env = Env::of_process();
+pub(crate) async fn run(cli: Cli, env: &Env) -> u8 {
     match cli.command {
-        Command::Create(args) => create::run(&env, args).await,
-        Command::Status(args) => runs::status(&env, args).await,
-        Command::List(args) => runs::list(&env, args).await,
-        Command::Resume(args) => runs::resume(&env, args).await,
-        Command::Cancel(args) => runs::cancel(&env, args).await,
-        Command::Serve(args) => serve::run(&env, args).await,
+        Command::Create(args) => run::create(env, &args).await,
+        Command::Run(args) => run::run(env, args).await,
+        Command::Doctor(args) => doctor::run(env, args).await,
+        Command::Workflow(command) => workflow::run(env, command).await,
+        Command::Config(command) => config::run(env, command),
+        Command::Completion { shell } => completion(shell),
+        Command::Health { url } => health::run(&url).await,
+        Command::Status(args) => runs::status(env, args).await,
+        Command::List(args) => runs::list(env, args).await,
+        Command::Resume(args) => runs::resume(env, args).await,
+        Command::Cancel(args) => runs::cancel(env, args).await,
+        Command::Serve(args) => serve::run(env, args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
     }
+}
+
+fn completion(shell: clap_complete::Shell) -> u8 {
+    let mut command = <Cli as clap::CommandFactory>::command();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "forgeline", &mut script);
+    output::print(String::from_utf8_lossy(&script).trim_end());
+    exit::OK
+}
+
+/// The embedded sandbox cannot start.
+fn no_sandbox_here(error: &forgeline_sandbox::StartError) -> u8 {
+    output::complain(
+        &error.to_string(),
+        None,
+        Some("install git and make the temporary directory writable"),
+    );
+    exit::UNEXPECTED
 }
 
 fn local(env: &Env) -> Actor {
@@ -47,7 +75,7 @@ fn refuse(error: &WireError) -> u8 {
 
 /// As [`refuse`], for a command that answers a run: with `-o json` the refusal is a RunView on stdout too.
 fn refuse_run(env: &Env, project: Option<&str>, error: &WireError, format: Format) -> u8 {
-    if format == Format::Json {
+    if format != Format::Table {
         let first = match error {
             WireError::Configuration(problems) => problems
                 .first()
@@ -59,8 +87,8 @@ fn refuse_run(env: &Env, project: Option<&str>, error: &WireError, format: Forma
             )),
         };
         if let Some(first) = first {
-            let environment = env.filled("FORGELINE_ENVIRONMENT").unwrap_or("live");
-            output::json(&RunView::refused(environment, project, first));
+            let view = RunView::refused(env.environment(), project, first);
+            output::answer(&view, format);
         }
     }
     refuse(error)

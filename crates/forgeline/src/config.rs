@@ -1,16 +1,20 @@
 //! The configuration, judged as a whole: every problem is reported at once, before any request.
 
-use std::path::PathBuf;
+mod infra;
 
-use forgeline_auth::{Caller, StaticToken};
+use std::path::{Path, PathBuf};
+
+use forgeline_auth::{Caller, Scope, StaticToken};
 use forgeline_kubernetes::Access;
 use forgeline_provision::{MirrorCredentials, Timings};
 use forgeline_upstream::http::{Trust, address};
-use forgeline_upstream::{Origin, Token, TokenError, TokenFault, TokenHandle};
-use serde_json::{Value, json};
+use forgeline_upstream::{Origin, TokenError, TokenFault, TokenHandle};
+use serde_json::Value;
 use url::Url;
 
 use crate::env::Env;
+
+pub(crate) use infra::{Infra, Mode};
 
 /// Something in the configuration that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +28,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn new(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
             message: message.into(),
@@ -39,66 +43,92 @@ impl From<TokenError> for Problem {
     }
 }
 
-/// Everything that is needed to reach the upstreams.
+/// An address and the token for it.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) url: Url,
+    pub(crate) token: TokenHandle,
+}
+
+/// What generic steps may reach.
+#[derive(Clone, Default)]
+pub(crate) struct Reachable {
+    /// By name.
+    pub(crate) mcp_servers: Vec<(String, Door)>,
+    /// Hosts, with a port where it is not the scheme's.
+    pub(crate) hosts: Vec<String>,
+    /// Name, hosts and bearer.
+    pub(crate) http_tokens: Vec<(String, Vec<String>, TokenHandle)>,
+}
+
+/// Everything that is needed to reach the upstreams; what is missing or bad is `None` and among the problems.
 pub(crate) struct Config {
-    pub(crate) gitea_mcp_url: Url,
-    pub(crate) gitea_mcp_token: TokenHandle,
-    pub(crate) gitea_url: Url,
-    pub(crate) gitea_token: TokenHandle,
-    pub(crate) github_url: Url,
-    pub(crate) github_token: TokenHandle,
-    pub(crate) mirror: MirrorCredentials,
-    pub(crate) kubernetes: Access,
-    pub(crate) trust: Trust,
+    pub(crate) gitea_mcp: Option<Door>,
+    /// The text of a mapping file for a gitea-mcp server that is not known.
+    pub(crate) gitea_dialect: Option<(PathBuf, String)>,
+    pub(crate) gitea: Option<Door>,
+    pub(crate) github: Option<Door>,
+    pub(crate) mirror: Option<MirrorCredentials>,
+    /// `None` too where the mode of infra needs no cluster.
+    pub(crate) kubernetes: Option<Access>,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) infra: Infra,
+    pub(crate) reachable: Reachable,
     pub(crate) settings: Value,
     pub(crate) environment: String,
     pub(crate) timings: Timings,
     pub(crate) data_dir: PathBuf,
+    pub(crate) workflows_dir: Option<PathBuf>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Config {
     /// Reads and judges everything.
-    pub(crate) fn read(env: &Env) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn read(env: &Env) -> Self {
         let mut reader = Reader {
             env,
-            problems: Vec::new(),
+            problems: env.broken_files().to_vec(),
         };
-        let gitea_mcp_url = reader.address("GITEA_MCP_URL", None);
-        let gitea_mcp_token = reader.token("GITEA_MCP_TOKEN");
-        let gitea_url = reader.address("GITEA_URL", None);
-        let gitea_token = reader.token("GITEA_TOKEN");
-        let github_url = reader.address("GITHUB_API_URL", Some("https://api.github.com"));
-        let github_token = reader.github_token();
-        let mirror = reader.mirror(github_token.as_ref());
+        let gitea_mcp = reader.door("GITEA_MCP_URL", "GITEA_MCP_TOKEN");
+        let gitea_dialect = reader.dialect();
+        // Without REST there is a list of what is missing, so both absent is no problem of form.
+        let rest = env.is_set("GITEA_URL") || env.is_set("GITEA_TOKEN");
+        let gitea = rest
+            .then(|| reader.door("GITEA_URL", "GITEA_TOKEN"))
+            .flatten();
+        let github = reader.github();
+        let mirror = reader.mirror(github.as_ref().map(|door| &door.token));
         let trust = reader.trust();
-        let kubernetes = reader.kubernetes(trust.as_ref());
-        let environment = reader.environment();
-        let settings = reader.settings();
-        let Reader { problems, .. } = reader;
-        let whole = || {
-            Some(Self {
-                gitea_mcp_url: gitea_mcp_url?,
-                gitea_mcp_token: gitea_mcp_token?,
-                gitea_url: gitea_url?,
-                gitea_token: gitea_token?,
-                github_url: github_url?,
-                github_token: github_token?,
-                mirror: mirror?,
-                kubernetes: kubernetes?,
-                trust: trust?,
-                settings,
-                timings: if environment.as_deref() == Some("sandbox") {
-                    Timings::sandbox()
-                } else {
-                    Timings::default()
-                },
-                environment: environment?,
-                data_dir: env.data_dir(),
-            })
+        let infra = reader.infra();
+        let kubernetes = if infra.mode.needs_cluster() {
+            reader.kubernetes(trust.as_ref())
+        } else {
+            None
         };
-        match whole() {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(problems),
+        let environment = reader.environment();
+        let reachable = reader.reachable();
+        let Reader { problems, .. } = reader;
+        let settings = infra.settings(env);
+        Self {
+            gitea_mcp,
+            gitea_dialect,
+            gitea,
+            github,
+            mirror,
+            kubernetes,
+            trust,
+            infra,
+            reachable,
+            settings,
+            timings: if environment == "sandbox" {
+                Timings::sandbox()
+            } else {
+                Timings::default()
+            },
+            environment,
+            data_dir: env.data_dir(),
+            workflows_dir: env.filled("FORGELINE_WORKFLOWS_DIR").map(PathBuf::from),
+            problems,
         }
     }
 }
@@ -121,7 +151,7 @@ impl Reader<'_> {
     }
 
     fn token(&mut self, name: &str) -> Option<TokenHandle> {
-        let token = read_token(self.env, name).and_then(|token| {
+        let token = self.env.secret(name).and_then(|token| {
             token.ok_or_else(|| {
                 TokenError {
                     origin: Origin::variable(name),
@@ -130,27 +160,37 @@ impl Reader<'_> {
                 .into()
             })
         });
-        self.note(token).map(TokenHandle::fixed)
+        self.note(token)
     }
 
-    fn github_token(&mut self) -> Option<TokenHandle> {
+    fn door(&mut self, url: &str, token: &str) -> Option<Door> {
+        let (url, token) = (self.address(url), self.token(token));
+        Some(Door {
+            url: url?,
+            token: token?,
+        })
+    }
+
+    fn dialect(&mut self) -> Option<(PathBuf, String)> {
+        let text = self.file("GITEA_MCP_DIALECT")??;
+        let path = PathBuf::from(self.env.filled("GITEA_MCP_DIALECT")?);
+        Some((path, String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    fn github(&mut self) -> Option<Door> {
         // A variable that is set is judged: an empty GITHUB_PAT never falls through to GITHUB_TOKEN.
-        let set = |name: &str| {
-            self.env.get(name).is_some() || self.env.get(&format!("{name}_FILE")).is_some()
-        };
-        let name = if !set("GITHUB_PAT") && set("GITHUB_TOKEN") {
+        let env = self.env;
+        let name = if !env.is_set("GITHUB_PAT") && env.is_set("GITHUB_TOKEN") {
             "GITHUB_TOKEN"
         } else {
             "GITHUB_PAT"
         };
-        self.token(name)
+        self.door("GITHUB_API_URL", name)
     }
 
     fn mirror(&mut self, pat: Option<&TokenHandle>) -> Option<MirrorCredentials> {
-        let set = self.env.get("GITHUB_MIRROR_TOKEN").is_some()
-            || self.env.get("GITHUB_MIRROR_TOKEN_FILE").is_some();
         let use_pat = self.env.filled("FORGELINE_MIRROR_USE_PAT") == Some("true");
-        let token = if use_pat && !set {
+        let token = if use_pat && !self.env.is_set("GITHUB_MIRROR_TOKEN") {
             pat.cloned()
         } else {
             self.token("GITHUB_MIRROR_TOKEN")
@@ -164,16 +204,15 @@ impl Reader<'_> {
             ));
             return None;
         }
-        let username = self
-            .env
-            .filled("GITHUB_MIRROR_USERNAME")
-            .unwrap_or("x-access-token")
-            .to_owned();
+        let username = self.env.or_default("GITHUB_MIRROR_USERNAME").to_owned();
         Some(MirrorCredentials { username, token })
     }
 
-    fn address(&mut self, name: &str, default: Option<&str>) -> Option<Url> {
+    fn address(&mut self, name: &str) -> Option<Url> {
         // A variable that is set is judged: an empty one never falls through to the default.
+        let default = crate::variables::find(name)
+            .map(|variable| variable.default)
+            .filter(|default| !default.is_empty());
         let text = self.env.get(name).or(default);
         let url = match text {
             Some(text) if text.trim().is_empty() => Err(Problem::new(
@@ -218,7 +257,7 @@ impl Reader<'_> {
 
     fn kubernetes(&mut self, trust: Option<&Trust>) -> Option<Access> {
         if self.env.get("KUBE_API_URL").is_some() {
-            let url = self.address("KUBE_API_URL", None);
+            let url = self.address("KUBE_API_URL");
             let token = self.token("KUBE_TOKEN");
             let authority = self.file("KUBE_CA_FILE")?;
             let authority_pem =
@@ -248,66 +287,115 @@ impl Reader<'_> {
         let problem = Problem::new(
             "address.absent",
             "nothing says how to reach Kubernetes: KUBE_API_URL and KUBE_TOKEN, or KUBECONFIG",
-            "set KUBE_API_URL and KUBE_TOKEN, or KUBECONFIG to the path of a kubeconfig file",
+            "set KUBE_API_URL and KUBE_TOKEN, or KUBECONFIG to the path of a kubeconfig file, or FORGELINE_INFRA_MODE to gitops or none",
         );
         self.note(Err(problem))
     }
 
-    fn environment(&mut self) -> Option<String> {
-        let word = self.env.filled("FORGELINE_ENVIRONMENT").unwrap_or("live");
-        let known = match word {
-            "live" | "sandbox" => Ok(word.to_owned()),
-            other => Err(Problem::new(
+    fn environment(&mut self) -> String {
+        let word = self.env.environment();
+        if !matches!(word, "live" | "sandbox") {
+            self.problems.push(Problem::new(
                 "environment.invalid",
-                format!("FORGELINE_ENVIRONMENT is `{other}`"),
+                format!("FORGELINE_ENVIRONMENT is `{word}`"),
                 "set it to live or sandbox",
-            )),
-        };
-        self.note(known)
+            ));
+        }
+        word.to_owned()
     }
 
-    fn settings(&mut self) -> Value {
-        json!({
-            "gitea_owner": self.env.filled("FORGELINE_GITEA_OWNER"),
-            "github_owner": self.env.filled("FORGELINE_GITHUB_OWNER"),
-        })
+    fn infra(&mut self) -> Infra {
+        let (infra, problems) = Infra::read(self.env);
+        self.problems.extend(problems);
+        infra
+    }
+
+    fn reachable(&mut self) -> Reachable {
+        let mut reachable = Reachable::default();
+        if let Some((file, servers)) = self.env.mcp_servers() {
+            for server in servers {
+                let what = format!("mcp_servers `{}`", server.name);
+                let url = address(&what, &server.url).map_err(|error| {
+                    Problem::new(
+                        "address.invalid",
+                        error.to_string(),
+                        "correct it in the configuration file",
+                    )
+                });
+                let token = self.env.referred(&server.token, &what, file);
+                if let (Some(url), Some(token)) = (self.note(url), self.note(token)) {
+                    reachable
+                        .mcp_servers
+                        .push((server.name.clone(), Door { url, token }));
+                }
+            }
+        }
+        if let Some((file, http)) = self.env.http() {
+            reachable.hosts.clone_from(&http.allow_hosts);
+            for one in &http.tokens {
+                let what = format!("http.tokens `{}`", one.name);
+                let token = self.env.referred(&one.token, &what, file);
+                if let Some(token) = self.note(token) {
+                    reachable
+                        .http_tokens
+                        .push((one.name.clone(), one.hosts.clone(), token));
+                }
+            }
+        }
+        reachable
     }
 }
 
-/// A secret from its variable or its file. `None`: neither is set.
-fn read_token(env: &Env, name: &str) -> Result<Option<Token>, Problem> {
-    let file_name = format!("{name}_FILE");
-    match (env.get(name), env.get(&file_name)) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(Problem::new(
-            "token.ambiguous",
-            format!("both {name} and {file_name} are set"),
-            format!("set only one of {name} and {file_name}"),
-        )),
-        (Some(text), None) => Ok(Some(Token::new(text, Origin::variable(name))?)),
-        (None, Some(path)) => {
-            let origin = Origin::File {
-                variable: name.to_owned(),
-                path: PathBuf::from(path),
-            };
-            match std::fs::read_to_string(path) {
-                Ok(text) => Ok(Some(Token::new(&text, origin)?)),
-                Err(_) => Err(TokenError {
-                    origin,
-                    fault: TokenFault::Unreadable,
-                }
-                .into()),
+/// The callers that `serve` lets in: the bearer of the environment and the named ones of the file. Empty: none is
+/// configured.
+pub(crate) fn callers(env: &Env) -> Result<Vec<StaticToken>, Vec<Problem>> {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    match env.secret("FORGELINE_STATIC_TOKEN") {
+        Ok(Some(token)) => match StaticToken::new(&token.current(), Caller::admin("svc:static")) {
+            Ok(token) => found.push(token),
+            Err(error) => problems.push(error.into()),
+        },
+        Ok(None) => {}
+        Err(problem) => problems.push(problem),
+    }
+    if let Some((file, callers)) = env.callers() {
+        for caller in callers {
+            match named(env, caller, file) {
+                Ok(token) => found.push(token),
+                Err(problem) => problems.push(problem),
             }
         }
     }
+    if problems.is_empty() {
+        Ok(found)
+    } else {
+        Err(problems)
+    }
 }
 
-/// The inbound bearer. `None`: not configured.
-pub(crate) fn static_token(env: &Env) -> Result<Option<StaticToken>, Problem> {
-    let Some(token) = read_token(env, "FORGELINE_STATIC_TOKEN")? else {
-        return Ok(None);
+fn named(
+    env: &Env,
+    caller: &crate::config_file::StaticCaller,
+    file: &Path,
+) -> Result<StaticToken, Problem> {
+    let what = format!("auth.static `{}`", caller.name);
+    let mut scopes = std::collections::BTreeSet::new();
+    for word in &caller.scopes {
+        let scope = Scope::parse(word).ok_or_else(|| {
+            Problem::new(
+                "configuration.invalid",
+                format!("{what} names the unknown scope `{word}`"),
+                "use forgeline:read, forgeline:create, forgeline:delete or forgeline:admin",
+            )
+        })?;
+        scopes.insert(scope);
+    }
+    let token = env.referred(&caller.token, &what, file)?;
+    let caller = Caller {
+        name: format!("svc:{}", caller.name),
+        scopes,
     };
-    Ok(Some(StaticToken::new(&token, Caller::admin("svc:static"))?))
+    Ok(StaticToken::new(&token.current(), caller)?)
 }
 
 #[cfg(test)]
@@ -329,7 +417,7 @@ mod tests {
         let mut values = GOOD.to_vec();
         values.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
         values.extend(changes.iter().filter(|(_, value)| *value != "-").copied());
-        Config::read(&Env::of(&values)).err().unwrap_or_default()
+        Config::read(&Env::of(&values)).problems
     }
 
     #[test]

@@ -1,104 +1,156 @@
-//! Every environment variable, in one list; the only place that reads the environment.
+//! What is configured, and where each value came from; the only place that reads the environment.
+//!
+//! Order: environment, `./forgeline.toml`, `$XDG_CONFIG_HOME/forgeline/config.toml`, `/etc/forgeline/config.toml`.
+//! (Flags are read by the commands, defaults by those who use a value.)
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A variable and what it means.
-pub(crate) struct Variable {
-    pub(crate) name: &'static str,
-    /// A secret: also read from the file that `NAME_FILE` names.
-    pub(crate) secret: bool,
-}
+use forgeline_upstream::{Origin, Token, TokenError, TokenFault, TokenHandle};
 
-const fn plain(name: &'static str) -> Variable {
-    Variable {
-        name,
-        secret: false,
-    }
-}
+use crate::config::Problem;
+use crate::config_file::{
+    self, ConfigFile, Http, InfraPolicy, McpServer, Reference, Said, StaticCaller,
+};
+use crate::variables::{ALL, find};
 
-const fn secret(name: &'static str) -> Variable {
-    Variable { name, secret: true }
-}
-
-/// All variables; their meaning stands in the README.
-pub(crate) const ALL: &[Variable] = &[
-    plain("GITEA_MCP_URL"),
-    secret("GITEA_MCP_TOKEN"),
-    plain("GITEA_URL"),
-    secret("GITEA_TOKEN"),
-    secret("GITHUB_PAT"),
-    secret("GITHUB_TOKEN"),
-    plain("GITHUB_API_URL"),
-    secret("GITHUB_MIRROR_TOKEN"),
-    plain("GITHUB_MIRROR_USERNAME"),
-    plain("FORGELINE_MIRROR_USE_PAT"),
-    plain("KUBECONFIG"),
-    plain("KUBE_API_URL"),
-    secret("KUBE_TOKEN"),
-    plain("KUBE_CA_FILE"),
-    plain("KUBERNETES_SERVICE_HOST"),
-    plain("FORGELINE_GITEA_OWNER"),
-    plain("FORGELINE_GITHUB_OWNER"),
-    plain("FORGELINE_DATA_DIR"),
-    plain("FORGELINE_LISTEN"),
-    plain("FORGELINE_ALLOWED_HOSTS"),
-    plain("FORGELINE_ALLOWED_ORIGINS"),
-    secret("FORGELINE_STATIC_TOKEN"),
-    plain("FORGELINE_ENVIRONMENT"),
-    plain("FORGELINE_CA_FILE"),
-    plain("FORGELINE_LOG"),
-    plain("XDG_STATE_HOME"),
-    plain("HOME"),
-    plain("USER"),
-    plain("NO_COLOR"),
-];
-
-/// The variables that are set, whatever is in them.
+/// The settings that are given, whatever is in them.
 #[derive(Clone, Default)]
 pub(crate) struct Env {
+    /// The environment, `NAME_FILE` variables among it.
     values: BTreeMap<String, String>,
+    /// Nearest first.
+    files: Vec<ConfigFile>,
+    /// What is wrong with the files; said when the configuration is judged.
+    broken: Vec<Problem>,
+    /// The Secrets that were fetched from the cluster.
+    fetched: BTreeMap<(String, String, String), Result<String, String>>,
 }
 
+/// What the embedded sandbox leaves of the process's own environment.
+const KEPT_BESIDE_SANDBOX: [&str; 11] = [
+    "FORGELINE_LISTEN",
+    "FORGELINE_ALLOWED_HOSTS",
+    "FORGELINE_ALLOWED_ORIGINS",
+    "FORGELINE_STATIC_TOKEN",
+    "FORGELINE_STATIC_TOKEN_FILE",
+    "FORGELINE_INFRA_MODE",
+    "FORGELINE_INFRA_PATH",
+    "FORGELINE_WORKFLOWS_DIR",
+    "HOME",
+    "USER",
+    "NO_COLOR",
+];
+
 impl Env {
-    /// The variables of this process; what is not Unicode counts with replacement characters, and is refused where it
-    /// is judged.
+    /// The settings of this process; what is not Unicode counts with replacement characters, and is refused where it is
+    /// judged.
     #[allow(clippy::disallowed_methods)]
     pub(crate) fn of_process() -> Self {
         let mut values = BTreeMap::new();
-        let mut read = |name: String| {
-            if let Some(value) = std::env::var_os(&name) {
-                values.insert(name, value.to_string_lossy().into_owned());
+        let mut read = |name: &str| {
+            if let Some(value) = std::env::var_os(name) {
+                values.insert(name.to_owned(), value.to_string_lossy().into_owned());
             }
         };
         for variable in ALL {
-            read(variable.name.to_owned());
+            read(variable.name);
             if variable.secret {
-                read(format!("{}_FILE", variable.name));
+                read(&format!("{}_FILE", variable.name));
             }
         }
-        Self { values }
+        let mut env = Self {
+            values,
+            ..Self::default()
+        };
+        env.read_files();
+        for name in env.referred_variables() {
+            if let Some(value) = std::env::var_os(&name) {
+                let value = value.to_string_lossy().into_owned();
+                env.values.entry(name).or_insert(value);
+            }
+        }
+        env
     }
 
-    /// The variables of an embedded sandbox, over what this process says about itself (listen address, log, home).
+    fn read_files(&mut self) {
+        let home = self.filled("HOME").unwrap_or(".");
+        let below = self
+            .filled("XDG_CONFIG_HOME")
+            .map_or_else(|| Path::new(home).join(".config"), PathBuf::from);
+        let paths = [
+            PathBuf::from("./forgeline.toml"),
+            below.join("forgeline").join("config.toml"),
+            PathBuf::from("/etc/forgeline/config.toml"),
+        ];
+        for path in paths {
+            match config_file::read(&path) {
+                Ok(Some(file)) => self.files.push(file),
+                Ok(None) => {}
+                Err(problems) => self.broken.extend(problems),
+            }
+        }
+    }
+
+    /// Every reference in the files, also in their tables.
+    fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.files.iter().flat_map(|file| {
+            let settings = file.said.values().filter_map(|said| match said {
+                Said::Secret(reference) => Some(reference),
+                Said::Text(_) => None,
+            });
+            let servers = file.mcp_servers.iter().flatten().map(|one| &one.token);
+            let http = file.http.iter().flat_map(|http| &http.tokens);
+            let callers = file.callers.iter().flatten().map(|one| &one.token);
+            settings
+                .chain(servers)
+                .chain(http.map(|one| &one.token))
+                .chain(callers)
+        })
+    }
+
+    fn referred_variables(&self) -> Vec<String> {
+        self.references()
+            .filter_map(|reference| match reference {
+                Reference::Env(name) => Some(name.clone()),
+                Reference::File(_) | Reference::Kubernetes { .. } => None,
+            })
+            .collect()
+    }
+
+    /// The Secrets in the cluster that the files refer to.
+    pub(crate) fn wanted_from_cluster(&self) -> Vec<(String, String, String)> {
+        self.references()
+            .filter_map(|reference| match reference {
+                Reference::Kubernetes {
+                    namespace,
+                    secret,
+                    key,
+                } => Some((namespace.clone(), secret.clone(), key.clone())),
+                Reference::Env(_) | Reference::File(_) => None,
+            })
+            .collect()
+    }
+
+    /// Keeps what was fetched from the cluster, or why it could not be.
+    pub(crate) fn fetched(
+        &mut self,
+        place: (String, String, String),
+        value: Result<String, String>,
+    ) {
+        self.fetched.insert(place, value);
+    }
+
+    /// The settings of an embedded sandbox, over what this process says about itself (listen address, home, workflows).
     pub(crate) fn of_sandbox(
         exports: Vec<(&'static str, String)>,
         data_dir: &Path,
         process: &Env,
     ) -> Self {
-        let own = [
-            "FORGELINE_LISTEN",
-            "FORGELINE_ALLOWED_HOSTS",
-            "FORGELINE_ALLOWED_ORIGINS",
-            "FORGELINE_STATIC_TOKEN",
-            "FORGELINE_STATIC_TOKEN_FILE",
-            "USER",
-            "NO_COLOR",
-        ];
         let kept = process
             .values
             .iter()
-            .filter(|(name, _)| own.contains(&name.as_str()));
+            .filter(|(name, _)| KEPT_BESIDE_SANDBOX.contains(&name.as_str()));
         let mut values: BTreeMap<String, String> = kept
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
@@ -111,19 +163,149 @@ impl Env {
             "FORGELINE_DATA_DIR".to_owned(),
             data_dir.display().to_string(),
         );
-        Self { values }
+        Self {
+            values,
+            ..Self::default()
+        }
     }
 
-    /// What a variable holds; `None`: it is not set. An empty one is set.
+    /// What is wrong with the configuration files.
+    pub(crate) fn broken_files(&self) -> &[Problem] {
+        &self.broken
+    }
+
+    /// What a setting that is no secret holds; `None`: it is not given. An empty one is given.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        let from_file = || {
+            self.files
+                .iter()
+                .find_map(|file| match file.said.get(name)? {
+                    Said::Text(text) => Some(text.as_str()),
+                    Said::Secret(_) => None,
+                })
+        };
+        self.values.get(name).map(String::as_str).or_else(from_file)
     }
 
-    /// As [`Env::get`], without white space around, and with an empty one as not set. For what is no secret.
+    /// As [`Env::get`], without white space around, and with an empty one as not given.
     pub(crate) fn filled(&self, name: &str) -> Option<&str> {
         self.get(name)
             .map(str::trim)
             .filter(|value| !value.is_empty())
+    }
+
+    /// As [`Env::filled`], or the setting's default.
+    pub(crate) fn or_default(&self, name: &str) -> &str {
+        self.filled(name)
+            .or_else(|| find(name).map(|variable| variable.default))
+            .unwrap_or_default()
+    }
+
+    /// Whether a setting or a secret is given anywhere.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+            || self.values.contains_key(&format!("{name}_FILE"))
+            || self.files.iter().any(|file| file.said.contains_key(name))
+    }
+
+    /// Where a setting or a secret comes from, for `config show`.
+    pub(crate) fn origin(&self, name: &str) -> String {
+        if self.values.contains_key(name) {
+            return "environment".to_owned();
+        }
+        if self.values.contains_key(&format!("{name}_FILE")) {
+            return format!("environment ({name}_FILE)");
+        }
+        match self.files.iter().find(|file| file.said.contains_key(name)) {
+            Some(file) => file.path.display().to_string(),
+            None if find(name).is_some_and(|variable| !variable.default.is_empty()) => {
+                "default".to_owned()
+            }
+            None => "not set".to_owned(),
+        }
+    }
+
+    /// A secret from its variable, its file, or the reference in a configuration file. `None`: none of them is there.
+    pub(crate) fn secret(&self, name: &str) -> Result<Option<TokenHandle>, Problem> {
+        let file_name = format!("{name}_FILE");
+        match (self.values.get(name), self.values.get(&file_name)) {
+            (Some(_), Some(_)) => Err(Problem::new(
+                "token.ambiguous",
+                format!("both {name} and {file_name} are set"),
+                format!("set only one of {name} and {file_name}"),
+            )),
+            (Some(text), None) => Ok(Some(TokenHandle::fixed(Token::new(
+                text,
+                Origin::variable(name),
+            )?))),
+            (None, Some(path)) => Ok(Some(TokenHandle::from_file(&Origin::File {
+                variable: name.to_owned(),
+                path: PathBuf::from(path),
+            })?)),
+            (None, None) => {
+                let said = self
+                    .files
+                    .iter()
+                    .find_map(|file| Some((file, file.said.get(name)?)));
+                match said {
+                    Some((file, Said::Secret(reference))) => {
+                        self.referred(reference, name, &file.path).map(Some)
+                    }
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// What a reference in the configuration file leads to. `what` names it in messages.
+    pub(crate) fn referred(
+        &self,
+        reference: &Reference,
+        what: &str,
+        file: &Path,
+    ) -> Result<TokenHandle, Problem> {
+        let place = |place: String| Origin::Referred {
+            name: what.to_owned(),
+            place: format!("{place} (named by {} for {what})", file.display()),
+        };
+        match reference {
+            Reference::Env(variable) => {
+                let origin = place(format!("environment variable {variable}"));
+                match self.values.get(variable) {
+                    Some(text) => Ok(TokenHandle::fixed(Token::new(text, origin)?)),
+                    None => Err(TokenError {
+                        origin,
+                        fault: TokenFault::Absent,
+                    }
+                    .into()),
+                }
+            }
+            Reference::File(path) => Ok(TokenHandle::from_file(&Origin::File {
+                variable: what.to_owned(),
+                path: path.clone(),
+            })?),
+            Reference::Kubernetes {
+                namespace,
+                secret,
+                key,
+            } => {
+                let origin = place(format!("key {key} of Secret {namespace}/{secret}"));
+                let wanted = (namespace.clone(), secret.clone(), key.clone());
+                match self.fetched.get(&wanted) {
+                    Some(Ok(text)) => Ok(TokenHandle::fixed(Token::new(text, origin)?)),
+                    Some(Err(why)) => Err(Problem::new(
+                        "token.unreadable",
+                        format!("{origin} cannot be read: {why}"),
+                        "create that Secret, and let forgeline's service account get it",
+                    )),
+                    None => Err(TokenError {
+                        origin,
+                        fault: TokenFault::Unreadable,
+                    }
+                    .into()),
+                }
+            }
+        }
     }
 
     /// The parts of a comma-separated list.
@@ -137,6 +319,32 @@ impl Env {
             .filter(|part| !part.is_empty())
             .map(str::to_owned)
             .collect()
+    }
+
+    /// The MCP servers of the nearest file that names any, and that file.
+    pub(crate) fn mcp_servers(&self) -> Option<(&Path, &[McpServer])> {
+        self.files
+            .iter()
+            .find_map(|file| Some((file.path.as_path(), file.mcp_servers.as_deref()?)))
+    }
+
+    /// What `http.request` may reach, from the nearest file that says it.
+    pub(crate) fn http(&self) -> Option<(&Path, &Http)> {
+        self.files
+            .iter()
+            .find_map(|file| Some((file.path.as_path(), file.http.as_ref()?)))
+    }
+
+    /// The named callers of the nearest file that has any.
+    pub(crate) fn callers(&self) -> Option<(&Path, &[StaticCaller])> {
+        self.files
+            .iter()
+            .find_map(|file| Some((file.path.as_path(), file.callers.as_deref()?)))
+    }
+
+    /// The policy of namespaces, from the nearest file that has one.
+    pub(crate) fn infra(&self) -> Option<&InfraPolicy> {
+        self.files.iter().find_map(|file| file.infra.as_ref())
     }
 
     /// `FORGELINE_DATA_DIR`, else `$XDG_STATE_HOME/forgeline`, else `~/.local/state/forgeline`.
@@ -153,6 +361,11 @@ impl Env {
         state.join("forgeline")
     }
 
+    /// `live` or `sandbox`, as answers say of themselves.
+    pub(crate) fn environment(&self) -> &str {
+        self.or_default("FORGELINE_ENVIRONMENT")
+    }
+
     /// Who sits at this machine, for `local:<user>`.
     pub(crate) fn user(&self) -> &str {
         self.filled("USER").unwrap_or("unknown")
@@ -166,6 +379,7 @@ impl Env {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            ..Self::default()
         }
     }
 }

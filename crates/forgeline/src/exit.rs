@@ -7,6 +7,7 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const UNEXPECTED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 pub(crate) const CONFIGURATION: u8 = 3;
+pub(crate) const NOT_AUTHORISED: u8 = 4;
 pub(crate) const UNDONE: u8 = 6;
 pub(crate) const LEFT: u8 = 7;
 pub(crate) const CONFLICT: u8 = 8;
@@ -37,24 +38,33 @@ pub(crate) fn of_error(code: &str) -> u8 {
         "project.conflict" | "project.not_ours" | "project.locked" | "project.busy"
         | "request.conflict" | "journal.held" | "run.not_now" => CONFLICT,
         "project.settling" => UNAVAILABLE,
+        other if other.ends_with(".unavailable") => UNAVAILABLE,
         "project.stuck" => LEFT,
         "input.invalid" | "workflow.unknown" | "project.unknown" | "run.unknown" => USAGE,
-        other
-            if other.starts_with("token.")
-                || other.starts_with("address.")
-                || other.starts_with("file.") =>
-        {
-            CONFIGURATION
-        }
-        "journal.unwritable"
-        | "journal.damaged"
-        | "journal.read_only"
-        | "environment.invalid"
-        | "configuration.invalid"
-        | "workflow.invalid" => CONFIGURATION,
+        other if CONFIGURED.iter().any(|area| other.starts_with(area)) => CONFIGURATION,
         _ => UNEXPECTED,
     }
 }
+
+/// Areas of codes that people mend in the configuration or at the upstream before anything was begun.
+const CONFIGURED: [&str; 16] = [
+    "token.",
+    "address.",
+    "file.",
+    "journal.",
+    "environment.",
+    "configuration.",
+    "workflow.",
+    "preflight.",
+    "gitea.",
+    "gitea_mcp.",
+    "github.",
+    "kubernetes.",
+    "infra.",
+    "mirror.",
+    "template.",
+    "http.",
+];
 
 #[cfg(test)]
 mod tests {

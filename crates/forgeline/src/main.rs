@@ -3,11 +3,13 @@
 mod cli;
 mod commands;
 mod config;
+mod config_file;
 mod env;
 mod exit;
 mod logging;
 mod output;
 mod progress;
+mod variables;
 mod wire;
 
 use std::process::ExitCode;
@@ -25,7 +27,8 @@ fn main() -> ExitCode {
     };
     // One provider of cryptography for every client; a second one would be refused, which is fine.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    logging::start(&cli);
+    let env = env::Env::of_process();
+    logging::start(&cli, &env);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let code = runtime.block_on(commands::run(cli));
+    let code = runtime.block_on(commands::run(cli, &env));
     // A blocked read of stdin must not keep the process.
     runtime.shutdown_background();
     ExitCode::from(code)

@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use comfy_table::{Table, presets};
-use forgeline_provision::{ProjectList, RunView};
+use forgeline_provision::{NamespaceArtifact, Plan, ProjectList, Report, RunView, Status};
 use forgeline_step_engine::Origin;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::Format;
 use crate::config::Problem;
@@ -49,13 +50,38 @@ pub(crate) fn complain_of(problems: &[Problem]) {
 /// A run.
 pub(crate) fn run(view: &RunView, format: Format) {
     match format {
-        Format::Json => json(view),
+        Format::Json | Format::Ndjson => answer(view, format),
         Format::Table => {
-            if view.run_id.is_some() {
-                print(&run_table(view));
+            match &view.plan {
+                Some(plan) => print(&plan_table(view, plan)),
+                None if view.run_id.is_some() => print(&run_table(view)),
+                None => {}
             }
             run_talk(view);
         }
+    }
+}
+
+/// An answer for programs: one object, or the last of several lines.
+pub(crate) fn answer(view: &RunView, format: Format) {
+    match format {
+        Format::Ndjson => line(&serde_json::json!({"type": "answer", "run": view})),
+        Format::Json | Format::Table => json(view),
+    }
+}
+
+/// One JSON value in one line on stdout.
+pub(crate) fn line(value: &impl Serialize) {
+    if let Ok(text) = serde_json::to_string(value) {
+        print(&text);
+    }
+}
+
+/// Rows for programs: one object with all of them, or one line each.
+fn rows_as<T: Serialize>(whole: &impl Serialize, rows: &[T], format: Format) {
+    match format {
+        Format::Ndjson => rows.iter().for_each(line),
+        Format::Json | Format::Table => json(whole),
     }
 }
 
@@ -139,8 +165,8 @@ fn artifact_rows(view: &RunView) -> Vec<[String; 3]> {
     if let Some(found) = &artifacts.infra_namespace {
         rows.push(row(
             "Namespace",
-            found.origin,
-            namespace_words(&found.name, &found.objects),
+            found.origin.unwrap_or(Origin::Created),
+            namespace_words(found),
         ));
     }
     if let Some(found) = &artifacts.issue {
@@ -149,12 +175,20 @@ fn artifact_rows(view: &RunView) -> Vec<[String; 3]> {
     rows
 }
 
-fn namespace_words(name: &str, objects: &[String]) -> String {
-    if objects.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name} with {}", objects.join(", "))
+fn namespace_words(found: &NamespaceArtifact) -> String {
+    let mut parts = Vec::new();
+    if let Some(name) = &found.name {
+        let objects = found.objects.as_deref().unwrap_or_default();
+        parts.push(if objects.is_empty() {
+            name.clone()
+        } else {
+            format!("{name} with {}", objects.join(", "))
+        });
     }
+    if let (Some(repository), Some(branch)) = (&found.repository, &found.branch) {
+        parts.push(format!("manifests in {repository} on {branch}"));
+    }
+    parts.join("; ")
 }
 
 fn origin_word(origin: Origin) -> &'static str {
@@ -165,10 +199,127 @@ fn origin_word(origin: Origin) -> &'static str {
     }
 }
 
+fn plan_table(view: &RunView, plan: &Plan) -> String {
+    let project = view.project.as_deref().unwrap_or_default();
+    let rows = plan.items.iter().map(|item| {
+        let url = item.url.as_deref().unwrap_or("known after it is made");
+        [
+            format!("{} {}", item.action.symbol(), item.id),
+            item.artifact.clone(),
+            item.why.clone(),
+            url.to_owned(),
+        ]
+    });
+    let mut text = format!("{project}: plan ({})\n\n", view.environment);
+    text.push_str(&table(["STEP", "ARTIFACT", "WHY", "URL"], rows.collect()));
+    let missing: Vec<String> = plan
+        .needs
+        .rights
+        .iter()
+        .filter(|right| right.ok == Some(false))
+        .map(|right| format!("{} for {}", right.right, right.variable))
+        .collect();
+    let needs = &plan.needs.requests;
+    text.push_str(&format!(
+        "\n\nRequests: Gitea {}, gitea-mcp {}, GitHub {}, Kubernetes {}.",
+        needs.gitea, needs.gitea_mcp, needs.github, needs.kubernetes
+    ));
+    if !missing.is_empty() {
+        text.push_str(&format!("\nMissing rights: {}.", missing.join(", ")));
+    }
+    text.push_str(&format!("\n{}", plan.summary()));
+    text
+}
+
+/// doctor's findings.
+pub(crate) fn report(report: &Report, format: Format) {
+    if let Some(error) = &report.error {
+        complain(&error.message, None, error.remedy.as_deref());
+    }
+    if format != Format::Table {
+        return rows_as(report, &report.checks, format);
+    }
+    let mut lines = Vec::new();
+    for check in &report.checks {
+        let sign = match check.status {
+            Status::Ok => '✔',
+            Status::Warn => '⚠',
+            Status::Fail => '✗',
+            Status::Skip => '-',
+        };
+        lines.push(format!(
+            "{sign} {}: {} ({})",
+            check.subject, check.detail, check.id
+        ));
+        if let Some(remedy) = check.remedy.as_ref().filter(|_| check.status != Status::Ok) {
+            lines.push(format!("    fix: {remedy}"));
+        }
+    }
+    let count = |status| {
+        report
+            .checks
+            .iter()
+            .filter(|check| check.status == status)
+            .count()
+    };
+    lines.push(format!(
+        "{} ok, {} warning(s), {} failed, {} skipped; docs/runbook.md explains each",
+        count(Status::Ok),
+        count(Status::Warn),
+        count(Status::Fail),
+        count(Status::Skip)
+    ));
+    print(&lines.join("\n"));
+}
+
+/// The workflow files.
+pub(crate) fn workflows(rows: &[Value], format: Format) {
+    if format != Format::Table {
+        return rows_as(&rows, rows, format);
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let lines = rows.iter().map(|row| {
+        let inputs = row["inputs"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let names = inputs.iter().map(|input| {
+            let mark = if input["required"] == true { "" } else { "?" };
+            format!("{}{mark}", text(&input["name"]))
+        });
+        [
+            text(&row["name"]),
+            text(&row["file"]),
+            names.collect::<Vec<_>>().join(" "),
+        ]
+    });
+    print(&table(
+        ["WORKFLOW", "FILE", "INPUTS (? may be left out)"],
+        lines.collect(),
+    ));
+}
+
+/// The configuration.
+pub(crate) fn settings(rows: &[Value], format: Format) {
+    if format != Format::Table {
+        return rows_as(&rows, rows, format);
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let lines = rows.iter().map(|row| {
+        [
+            text(&row["name"]),
+            text(&row["value"]),
+            text(&row["origin"]),
+        ]
+    });
+    print(&table(["SETTING", "VALUE", "ORIGIN"], lines.collect()));
+}
+
 /// A list of projects.
 pub(crate) fn list(list: &ProjectList, format: Format) {
     match format {
         Format::Json => json(list),
+        Format::Ndjson => list.projects.iter().for_each(line),
         Format::Table => match &list.error {
             Some(error) => complain(&error.message, None, error.remedy.as_deref()),
             None => print(&table(

@@ -1,4 +1,5 @@
-//! What a person sees while a run goes on: a spinner per step on a terminal, plain lines otherwise; always on stderr.
+//! What is shown while a run goes on: a spinner per step on a terminal, plain lines otherwise, always on stderr; and for
+//! `-o ndjson` one line on stdout for each thing that happens.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -6,18 +7,63 @@ use std::time::Duration;
 
 use forgeline_step_engine::{Record, RunEvent, RunId, Verb};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::cli::Format;
+
 /// Shows a run until the events end; meant to be dropped when the run has settled.
-pub(crate) async fn show(mut events: Receiver<RunEvent>, run: RunId) {
+pub(crate) async fn show(mut events: Receiver<RunEvent>, run: RunId, format: Format) {
     let mut screen = Screen::new();
+    if format == Format::Ndjson {
+        crate::output::line(
+            &json!({"type": "version", "format": 1, "forgeline": env!("CARGO_PKG_VERSION")}),
+        );
+    }
     loop {
         match events.recv().await {
+            Ok(event) if event.run_id == run && format == Format::Ndjson => {
+                crate::output::line(&told(&event));
+            }
             Ok(event) if event.run_id == run => screen.show(&event.record),
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// A record as a line for programs: `type` is the record's name, unknown ones are to be passed over.
+fn told(event: &RunEvent) -> Value {
+    let (at, run) = (event.at.to_string(), event.run_id.as_str());
+    match &event.record {
+        Record::Started { step, verb } => {
+            json!({"type": "started", "at": at, "run_id": run, "step": step, "verb": verb})
+        }
+        Record::Done {
+            step,
+            verb,
+            origin,
+            duration_ms,
+            attempts,
+            ..
+        } => {
+            json!({"type": "done", "at": at, "run_id": run, "step": step, "verb": verb, "origin": origin, "duration_ms": duration_ms, "attempts": attempts})
+        }
+        Record::Failed {
+            step,
+            verb,
+            error,
+            duration_ms,
+            attempts,
+        } => {
+            json!({"type": "failed", "at": at, "run_id": run, "step": step, "verb": verb, "code": error.code, "message": error.message, "duration_ms": duration_ms, "attempts": attempts})
+        }
+        Record::Settling => json!({"type": "settling", "at": at, "run_id": run}),
+        Record::Ended { state, cause, .. } => {
+            json!({"type": "ended", "at": at, "run_id": run, "state": state, "cause": cause})
+        }
+        _ => json!({"type": "other", "at": at, "run_id": run}),
     }
 }
 

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use forgeline_upstream::http::HttpClient;
+use forgeline_upstream::http::{HttpClient, Reply};
 use forgeline_upstream::mcp::McpClient;
 use forgeline_upstream::{Deadlines, Error, Kind, Reach, TokenHandle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::dialect::{Dialect, Operation};
+
 /// A client of one Gitea. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gitea {
     pub(crate) mcp: McpClient,
-    pub(crate) rest: HttpClient,
+    rest: Option<HttpClient>,
     pub(crate) deadlines: Deadlines,
+    dialects: Arc<Vec<Dialect>>,
     user: Arc<OnceCell<User>>,
 }
 
@@ -33,12 +36,20 @@ struct Login {
 }
 
 impl Gitea {
-    /// A client over both doors. Nothing is sent yet.
-    pub fn new(mcp: McpClient, rest: HttpClient, deadlines: Deadlines) -> Self {
+    /// A client over both doors. `own` is a mapping of the user's, asked before those that ship. Without `rest`
+    /// nothing works that the gitea-mcp server has no tool for. Nothing is sent yet.
+    pub fn new(
+        mcp: McpClient,
+        rest: Option<HttpClient>,
+        own: Option<Dialect>,
+        deadlines: Deadlines,
+    ) -> Self {
+        let dialects = own.into_iter().chain(Dialect::shipped()).collect();
         Self {
             mcp,
             rest,
             deadlines,
+            dialects: Arc::new(dialects),
             user: Arc::default(),
         }
     }
@@ -48,9 +59,9 @@ impl Gitea {
         self.mcp.token()
     }
 
-    /// Where the token of the REST API came from.
-    pub fn rest_token(&self) -> &TokenHandle {
-        self.rest.token()
+    /// Where the token of the REST API came from. `None`: REST is not configured.
+    pub fn rest_token(&self) -> Option<&TokenHandle> {
+        self.rest.as_ref().map(HttpClient::token)
     }
 
     /// Who both doors say that we are; asked once.
@@ -63,67 +74,148 @@ impl Gitea {
 
     async fn ask_user(&self) -> Result<User, Error> {
         let (over_rest, over_mcp) = tokio::join!(self.rest_login(), self.mcp_login());
-        let (login, other) = (over_rest?, over_mcp?);
-        match other {
-            Some(other) if !other.eq_ignore_ascii_case(&login) => {
+        match (over_rest?, over_mcp?) {
+            (Some(login), Some(other)) if !other.eq_ignore_ascii_case(&login) => {
+                let rest = self.rest_token().map(|token| token.origin().to_string());
                 let message = format!(
                     "{} belongs to `{other}`, but {} belongs to `{login}`; both must be the same user",
                     self.mcp_token().origin(),
-                    self.rest_token().origin()
+                    rest.unwrap_or_default(),
                 );
-                Err(Error::new(
-                    "gitea",
-                    "tell who we are",
-                    Kind::Invalid,
-                    Reach::Refused,
-                    &message,
-                ))
+                Err(invalid("tell who we are", &message))
             }
-            other => Ok(User {
+            (Some(login), other) => Ok(User {
                 login,
                 confirmed: other.is_some(),
             }),
+            (None, Some(login)) => Ok(User {
+                login,
+                confirmed: true,
+            }),
+            (None, None) => Err(invalid(
+                "tell who we are",
+                "the gitea-mcp server has no tool for it, and REST is not configured (GITEA_URL, GITEA_TOKEN)",
+            )),
         }
     }
 
-    async fn rest_login(&self) -> Result<String, Error> {
+    async fn rest_login(&self) -> Result<Option<String>, Error> {
+        if self.rest.is_none() {
+            return Ok(None);
+        }
         let operation = "tell who we are";
         let body = self.get(operation, "/user").await?;
         let user: Login = read("gitea", operation, body)?;
-        Ok(user.login)
+        Ok(Some(user.login))
     }
 
     async fn mcp_login(&self) -> Result<Option<String>, Error> {
         let operation = "tell who we are";
+        let answer = self
+            .over_mcp(Operation::WhoAmI, operation, &json!({}))
+            .await?;
+        match answer {
+            // Some servers answer the name alone.
+            Some(Value::String(login)) => Ok(Some(login)),
+            Some(answer) => {
+                let user: Login = read("gitea-mcp", operation, answer)?;
+                Ok(Some(user.login))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// How the server at the other end speaks.
+    ///
+    /// # Errors
+    /// It cannot be reached, or nothing says how it speaks.
+    pub async fn dialect(&self) -> Result<&Dialect, Error> {
+        let (server, _) = self.mcp.server().await?;
         let tools = self.mcp.tools().await?;
-        let Some(tool) = ["get_me", "get_my_user_info"]
-            .into_iter()
-            .find(|tool| tools.contains(*tool))
-        else {
+        let known = self
+            .dialects
+            .iter()
+            .find(|dialect| dialect.is_of(&server, &tools));
+        known.ok_or_else(|| {
+            let message = format!(
+                "the server calls itself `{server}`, which no mapping knows; give one in the file that GITEA_MCP_DIALECT names"
+            );
+            invalid("tell how the gitea-mcp server speaks", &message)
+        })
+    }
+
+    /// Asks the gitea-mcp server. `None`: it has no tool for this.
+    pub(crate) async fn over_mcp(
+        &self,
+        what: Operation,
+        operation: &str,
+        values: &Value,
+    ) -> Result<Option<Value>, Error> {
+        // Until the tool itself is called nothing can have acted.
+        let unsent = |error: Error| Error {
+            reach: Reach::NotSent,
+            ..error
+        };
+        let dialect = self.dialect().await.map_err(unsent)?;
+        let tools = self.mcp.tools().await.map_err(unsent)?;
+        let Some(mapping) = dialect.mapping(what, &tools, values) else {
             return Ok(None);
         };
-        let answer = self
+        let arguments = mapping.arguments(values);
+        let call = self
             .mcp
-            .call(operation, tool, json!({}), self.deadlines.call)
-            .await?;
-        let user: Login = read(
-            "gitea-mcp",
-            operation,
-            crate::tool_error::value(answer, operation)?,
-        )?;
-        Ok(Some(user.login))
+            .call(operation, &mapping.tool, arguments, self.deadlines.call);
+        let answer = match call.await {
+            Ok(answer) => crate::tool_error::value(dialect, answer, operation)?,
+            // Older servers answer a failed operation with a JSON-RPC error; its text says the same.
+            Err(error)
+                if error.status.is_none()
+                    && error.kind == Kind::Invalid
+                    && error.reach == Reach::Unknown =>
+            {
+                return Err(crate::tool_error::refusal(
+                    dialect,
+                    operation,
+                    &error.message,
+                ));
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some(mapping.result(answer)))
+    }
+
+    pub(crate) async fn send(
+        &self,
+        operation: &str,
+        method: http::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, Error> {
+        self.send_within(operation, method, path, body, self.deadlines.call)
+            .await
+    }
+
+    pub(crate) async fn send_within(
+        &self,
+        operation: &str,
+        method: http::Method,
+        path: &str,
+        body: Option<&Value>,
+        deadline: std::time::Duration,
+    ) -> Result<Reply, Error> {
+        let Some(rest) = &self.rest else {
+            let message = "the gitea-mcp server has no tool for it, and REST is not configured (GITEA_URL, GITEA_TOKEN)";
+            return Err(Error {
+                reach: Reach::NotSent,
+                ..invalid(operation, message)
+            });
+        };
+        rest.send(operation, method, path, body, deadline).await
     }
 
     pub(crate) async fn get(&self, operation: &str, path: &str) -> Result<Value, Error> {
         Ok(self
-            .rest
-            .send(
-                operation,
-                http::Method::GET,
-                path,
-                None,
-                self.deadlines.call,
-            )
+            .send(operation, http::Method::GET, path, None)
             .await?
             .body)
     }
@@ -147,16 +239,7 @@ impl Gitea {
         let mut all = Vec::new();
         for page in 1.. {
             let path = format!("{path}{joint}limit=50&page={page}");
-            let reply = self
-                .rest
-                .send(
-                    operation,
-                    http::Method::GET,
-                    &path,
-                    None,
-                    self.deadlines.call,
-                )
-                .await?;
+            let reply = self.send(operation, http::Method::GET, &path, None).await?;
             let total = reply
                 .headers
                 .get("x-total-count")
@@ -179,36 +262,14 @@ impl Gitea {
         body: Option<Value>,
     ) -> Result<Value, Error> {
         Ok(self
-            .rest
-            .send(operation, method, path, body.as_ref(), self.deadlines.call)
+            .send(operation, method, path, body.as_ref())
             .await?
             .body)
     }
+}
 
-    /// Calls a tool and reads its answer.
-    pub(crate) async fn tool(
-        &self,
-        operation: &str,
-        tool: &str,
-        arguments: Value,
-    ) -> Result<Value, Error> {
-        match self
-            .mcp
-            .call(operation, tool, arguments, self.deadlines.call)
-            .await
-        {
-            Ok(answer) => crate::tool_error::value(answer, operation),
-            // Older servers answer a failed operation with a JSON-RPC error; its text says the same.
-            Err(error)
-                if error.status.is_none()
-                    && error.kind == Kind::Invalid
-                    && error.reach == Reach::Unknown =>
-            {
-                Err(crate::tool_error::refusal(operation, &error.message))
-            }
-            Err(error) => Err(error),
-        }
-    }
+fn invalid(operation: &str, message: &str) -> Error {
+    Error::new("gitea", operation, Kind::Invalid, Reach::Refused, message)
 }
 
 /// Reads a body as `T`. The request was answered, but nobody can tell with what.

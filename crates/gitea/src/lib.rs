@@ -5,14 +5,19 @@
 
 mod address;
 mod client;
+mod commits;
+mod dialect;
 mod issues;
 mod mirrors;
 mod repositories;
+mod server;
 mod tool_error;
 
 pub use address::same_address;
 pub use client::{Gitea, User};
-pub use issues::{Issue, NewIssue};
+pub use commits::{CommitFiles, NewFile};
+pub use dialect::{Dialect, Mapping, Operation};
+pub use issues::{Issue, Label, NewIssue};
 pub use mirrors::{NewPushMirror, PushMirror};
-
-pub use repositories::{Commit, NewRepository, Refs, Repository};
+pub use repositories::{Commit, Content, NewRepository, Refs, Repository};
+pub use server::{MirrorSettings, Route, Scopes};

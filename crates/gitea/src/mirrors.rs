@@ -110,8 +110,7 @@ impl Gitea {
     pub async fn sync_push_mirrors(&self, name: &FullName) -> Result<(), Error> {
         let operation = format!("sync the push mirrors of repository {name}");
         let path = format!("/repos/{name}/push_mirrors-sync");
-        self.rest
-            .send(&operation, Method::POST, &path, None, self.deadlines.sync)
+        self.send_within(&operation, Method::POST, &path, None, self.deadlines.sync)
             .await
             .map(drop)
     }

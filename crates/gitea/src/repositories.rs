@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::client::{Gitea, read};
+use crate::dialect::Operation;
 
 /// A repository as Gitea answers it; only what we use.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +44,9 @@ pub struct Repository {
     /// Lower case.
     #[serde(default)]
     pub topics: Vec<String>,
+    /// New repositories can be generated from it.
+    #[serde(default)]
+    pub template: bool,
 }
 
 /// A repository to create, with an initial commit on `main`.
@@ -54,6 +58,21 @@ pub struct NewRepository {
     pub description: String,
     /// Only members see it.
     pub private: bool,
+    /// What the first commit holds and which branch it is on.
+    pub content: Content,
+}
+
+/// The first content of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The branch of the first commit.
+    pub default_branch: String,
+    /// Gitea's readme template. `None`: its default, which holds name and description.
+    pub readme: Option<String>,
+    /// A licence that Gitea knows, for example `MIT`. `None`: none.
+    pub license: Option<String>,
+    /// Names of gitignore templates that Gitea knows, comma-separated, for example `Rust`. `None`: none.
+    pub gitignore: Option<String>,
 }
 
 /// Branches and tags by full ref name (`refs/heads/main`) to object id.
@@ -72,8 +91,8 @@ impl Gitea {
         body.map(|body| read("gitea", &operation, body)).transpose()
     }
 
-    /// Creates a repository over gitea-mcp (tool `create_repo`) and proves it: by the reply, which carries id and name,
-    /// else by reading it back over REST.
+    /// Creates a repository, over gitea-mcp where that has a tool, and proves it: by the reply, which carries id and
+    /// name, else by reading it back over REST.
     ///
     /// # Errors
     /// [`Kind::Conflict`] when the name is taken.
@@ -81,20 +100,27 @@ impl Gitea {
         let name = &new.full_name;
         let operation = format!("create repository {name}");
         // Who we are decides between a user's and an organisation's repository; nothing was asked to act yet.
-        let user = self.user().await.map_err(|error| Error {
-            reach: Reach::NotSent,
-            ..error
-        })?;
-        let organization = (!user.login.eq_ignore_ascii_case(name.owner())).then(|| name.owner());
-        let arguments = json!({
+        let user = self.user().await.map_err(unsent)?;
+        let own = user.login.eq_ignore_ascii_case(name.owner());
+        let what = if own {
+            Operation::CreateOwnRepository
+        } else {
+            Operation::CreateOrganisationRepository
+        };
+        let values = json!({
+            "owner": name.owner(),
             "name": name.name(),
             "description": new.description,
             "private": new.private,
-            "auto_init": true,
-            "default_branch": "main",
-            "organization": organization,
+            "default_branch": new.content.default_branch,
+            "readme": new.content.readme,
+            "license": new.content.license,
+            "gitignore": new.content.gitignore,
         });
-        let answer = self.tool(&operation, "create_repo", arguments).await?;
+        let answer = match self.over_mcp(what, &operation, &values).await? {
+            Some(answer) => answer,
+            None => self.create_over_rest(&operation, own, values).await?,
+        };
         let made = match serde_json::from_value::<Repository>(answer) {
             Ok(made) => Some(made),
             Err(_) => self.repository(name).await.map_err(unproved)?,
@@ -114,6 +140,85 @@ impl Gitea {
                 ))
             }
         }
+    }
+
+    async fn create_over_rest(
+        &self,
+        operation: &str,
+        own: bool,
+        values: Value,
+    ) -> Result<Value, Error> {
+        let path = if own {
+            "/user/repos".to_owned()
+        } else {
+            format!(
+                "/orgs/{}/repos",
+                values["owner"].as_str().unwrap_or_default()
+            )
+        };
+        let mut body = values;
+        body["auto_init"] = json!(true);
+        body["gitignores"] = body["gitignore"].take();
+        self.write(operation, Method::POST, &path, Some(body)).await
+    }
+
+    /// Creates a repository from a template: its files in one new commit, without its topics, labels, hooks and issues.
+    /// Answers when the branch is there: up to Gitea 1.25 a generated repository has no branches until they are listed.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when the name is taken; [`Kind::NotFound`] when the template or the owner is not there.
+    pub async fn generate_repository(
+        &self,
+        template: &FullName,
+        new: &NewRepository,
+    ) -> Result<Repository, Error> {
+        let name = &new.full_name;
+        let operation = format!("create repository {name} from the template {template}");
+        let body = json!({
+            "owner": name.owner(),
+            "name": name.name(),
+            "description": new.description,
+            "private": new.private,
+            "default_branch": new.content.default_branch,
+            "git_content": true,
+            "topics": false, "labels": false, "webhooks": false, "git_hooks": false, "avatar": false,
+            "protected_branch": false,
+        });
+        let path = format!("/repos/{template}/generate");
+        let answer = self
+            .write(&operation, Method::POST, &path, Some(body))
+            .await?;
+        let made: Repository = read("gitea", &operation, answer)?;
+        if !made.full_name.eq_ignore_ascii_case(&name.to_string()) {
+            return Err(self.misplaced(&operation, new, &made).await);
+        }
+        self.settle_branches(name).await.map_err(unproved)?;
+        let settled = self.repository(name).await.map_err(unproved)?;
+        settled.ok_or_else(|| {
+            let message = "it was created and is not there when it is read back";
+            Error::new(
+                "gitea",
+                &operation,
+                Kind::Unexpected,
+                Reach::Unknown,
+                message,
+            )
+        })
+    }
+
+    /// Lists the branches, which makes Gitea fill its table of them from git.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn settle_branches(&self, name: &FullName) -> Result<Vec<String>, Error> {
+        let operation = format!("list the branches of repository {name}");
+        let listed = self
+            .get_all(&operation, &format!("/repos/{name}/branches"))
+            .await?;
+        Ok(listed
+            .iter()
+            .filter_map(|branch| branch["name"].as_str().map(str::to_owned))
+            .collect())
     }
 
     /// A server that does not know organisations created the repository for its own user: that one is removed again.
@@ -276,12 +381,30 @@ pub struct Commit {
     pub sha: String,
     /// When it was made.
     pub created: Timestamp,
+    /// Message and the like.
+    #[serde(default)]
+    commit: Message,
     /// The commits before it; none for the first one.
     #[serde(default)]
     parents: Vec<Object>,
 }
 
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Message {
+    #[serde(default)]
+    message: String,
+}
+
 impl Commit {
+    /// The value of a trailer of its message. `None`: it has none of this name.
+    pub fn trailer(&self, name: &str) -> Option<&str> {
+        let lines = self.commit.message.lines().rev();
+        let mut found = lines.filter_map(|line| line.split_once(": "));
+        found
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    }
+
     /// Whether it is the commit that was made together with the repository: without parents, within a minute of it.
     pub fn is_initial_of(&self, repository: &Repository) -> bool {
         let apart = self
@@ -302,6 +425,14 @@ struct Ref {
 #[derive(Clone, Debug, Deserialize)]
 struct Object {
     sha: String,
+}
+
+/// Nothing was asked to act yet.
+fn unsent(error: Error) -> Error {
+    Error {
+        reach: Reach::NotSent,
+        ..error
+    }
 }
 
 /// The write was answered, its proof was not: it may be there.

@@ -3,47 +3,30 @@
 use forgeline_upstream::mcp::ToolAnswer;
 use forgeline_upstream::{Error, Kind, Reach};
 
-/// Texts of Gitea's refusals (1.22 to 1.25) and the status that each stands for.
-const REFUSALS: [(&str, u16); 14] = [
-    ("already exists", 409),
-    ("required scope", 403),
-    ("not allowed", 403),
-    ("should be the owner", 403),
-    ("permission denied", 403),
-    ("token scope is limited", 403),
-    ("invalid username, password or token", 401),
-    ("token is required", 401),
-    ("user does not exist [uid: 0", 401),
-    ("unauthorized", 401),
-    ("not found", 404),
-    ("does not exist", 404),
-    ("is archived", 423),
-    ("is required", 422),
-];
+use crate::dialect::Dialect;
 
 /// The value of a tool's answer.
 ///
 /// # Errors
 /// The tool said that it failed. A text that is not known may hide a lost reply, so it may have acted.
-pub(crate) fn value(answer: ToolAnswer, operation: &str) -> Result<serde_json::Value, Error> {
+pub(crate) fn value(
+    dialect: &Dialect,
+    answer: ToolAnswer,
+    operation: &str,
+) -> Result<serde_json::Value, Error> {
     if !answer.is_error {
         return Ok(answer
             .value
             .unwrap_or(serde_json::Value::String(answer.text)));
     }
-    Err(refusal(operation, &answer.text))
+    Err(refusal(dialect, operation, &answer.text))
 }
 
 /// What a text of a failed tool, or of a JSON-RPC error of an older server, means.
-pub(crate) fn refusal(operation: &str, text: &str) -> Error {
+pub(crate) fn refusal(dialect: &Dialect, operation: &str, text: &str) -> Error {
     let text = without_request(text);
-    let lower = text.to_ascii_lowercase();
-    let broken = lower.contains("unknown api error: 5") || lower.contains("<html");
-    match REFUSALS
-        .iter()
-        .find(|(known, _)| !broken && lower.contains(known))
-    {
-        Some((_, status)) => Error::from_status("gitea-mcp", operation, *status, text),
+    match dialect.status(text) {
+        Some(status) => Error::from_status("gitea-mcp", operation, status, text),
         None => Error::new(
             "gitea-mcp",
             operation,
@@ -64,6 +47,11 @@ fn without_request(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refusal(operation: &str, text: &str) -> Error {
+        let official = Dialect::shipped().into_iter().next().unwrap();
+        super::refusal(&official, operation, text)
+    }
 
     #[test]
     fn a_known_refusal_did_not_act_and_an_unknown_text_may_have() {

@@ -3,11 +3,13 @@
 //! kube is confined here: its retries are off and every call has a deadline. It is given a kubeconfig's text, an
 //! endpoint or `in-cluster`, and never looks for a configuration itself. It knows nothing of runs, and repeats nothing.
 
+mod access;
 mod client;
 mod contents;
 pub mod manifest;
 mod namespace;
 
+pub use access::Review;
 pub use client::{Access, BuildError, Kubernetes};
 pub use contents::Foreign;
 pub use namespace::{Deleted, Namespace};

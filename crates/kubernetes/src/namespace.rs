@@ -147,20 +147,13 @@ impl Kubernetes {
     /// # Errors
     /// As every write.
     pub async fn apply(&self, namespace: &str, manifest: &Value) -> Result<(), Error> {
-        let kind = manifest["kind"].as_str().unwrap_or_default();
-        let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
-        let operation = format!("apply {kind} {name} in namespace {namespace}");
-        let api = manifest["apiVersion"].as_str().unwrap_or("v1");
-        let root = if api.contains('/') {
-            format!("/apis/{api}")
-        } else {
-            format!("/api/{api}")
-        };
-        let plural = plural(kind);
+        let operation = format!(
+            "apply {} in namespace {namespace}",
+            manifest::title(manifest)
+        );
         let path = format!(
-            "{root}/namespaces/{}/{plural}/{}?fieldManager={MANAGER}&fieldValidation=Strict",
-            segment(namespace)?,
-            segment(name)?
+            "{}?fieldManager={MANAGER}&fieldValidation=Strict",
+            object_path(namespace, manifest)?
         );
         self.send(
             &operation,
@@ -177,21 +170,11 @@ impl Kubernetes {
     /// # Errors
     /// As every read.
     pub async fn object(&self, namespace: &str, manifest: &Value) -> Result<Option<Value>, Error> {
-        let kind = manifest["kind"].as_str().unwrap_or_default();
-        let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
-        let operation = format!("read {kind} {name} in namespace {namespace}");
-        let api = manifest["apiVersion"].as_str().unwrap_or("v1");
-        let root = if api.contains('/') {
-            format!("/apis/{api}")
-        } else {
-            format!("/api/{api}")
-        };
-        let path = format!(
-            "{root}/namespaces/{}/{}/{}",
-            segment(namespace)?,
-            plural(kind),
-            segment(name)?
+        let operation = format!(
+            "read {} in namespace {namespace}",
+            manifest::title(manifest)
         );
+        let path = object_path(namespace, manifest)?;
         match self.send(&operation, Method::GET, &path, None).await {
             Ok(body) => Ok(Some(body)),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
@@ -271,9 +254,26 @@ fn read(operation: &str, body: Value) -> Result<Namespace, Error> {
     Ok(raw.into())
 }
 
-/// The resource of one of our kinds.
-fn plural(kind: &str) -> String {
-    match kind {
+fn object_path(namespace: &str, manifest: &Value) -> Result<String, Error> {
+    let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+    Ok(format!(
+        "{}/namespaces/{}/{}/{}",
+        root(manifest),
+        segment(namespace)?,
+        plural(manifest),
+        segment(name)?
+    ))
+}
+
+fn root(manifest: &Value) -> String {
+    let api = manifest["apiVersion"].as_str().unwrap_or("v1");
+    let group = if api.contains('/') { "apis" } else { "api" };
+    format!("/{group}/{api}")
+}
+
+/// The resource of a manifest's kind.
+fn plural(manifest: &Value) -> String {
+    match manifest["kind"].as_str().unwrap_or_default() {
         "NetworkPolicy" => "networkpolicies".to_owned(),
         other => format!("{}s", other.to_ascii_lowercase()),
     }

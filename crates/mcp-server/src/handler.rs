@@ -1,6 +1,6 @@
 //! The MCP server: lists the tools that a caller may use and calls them.
 
-use forgeline_auth::Caller;
+use forgeline_auth::{Caller, Scope};
 use forgeline_provision::{Actor, Provisioner};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
@@ -18,7 +18,7 @@ use crate::tools::{self, Answer};
 #[derive(Clone)]
 pub struct Server {
     provisioner: Provisioner,
-    tools: std::sync::Arc<Vec<Tool>>,
+    tools: std::sync::Arc<Vec<(Scope, Tool)>>,
     /// Who calls where the transport does not say: over stdio.
     local: Option<Caller>,
 }
@@ -45,13 +45,13 @@ impl Server {
         &self.provisioner
     }
 
-    fn actor(&self, context: &RequestContext<RoleServer>) -> Result<Actor, ErrorData> {
+    fn caller(&self, context: &RequestContext<RoleServer>) -> Result<Caller, ErrorData> {
         let parts = context.extensions.get::<axum::http::request::Parts>();
         let caller = parts
             .and_then(|parts| parts.extensions.get::<Caller>())
             .or(self.local.as_ref());
         match caller {
-            Some(caller) => Ok(Actor::new(caller.name.clone())),
+            Some(caller) => Ok(caller.clone()),
             None => Err(ErrorData::internal_error("nobody said who calls", None)),
         }
     }
@@ -70,13 +70,20 @@ impl ServerHandler for Server {
     async fn list_tools(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.tools.as_ref().clone()))
+        let caller = self.caller(&context)?;
+        let allowed = self.tools.iter().filter(|(scope, _)| caller.may(*scope));
+        Ok(ListToolsResult::with_all_items(
+            allowed.map(|(_, tool)| tool.clone()).collect(),
+        ))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.tools.iter().find(|tool| tool.name == name).cloned()
+        self.tools
+            .iter()
+            .find(|(_, tool)| tool.name == name)
+            .map(|(_, tool)| tool.clone())
     }
 
     async fn call_tool(
@@ -84,13 +91,17 @@ impl ServerHandler for Server {
         call: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        if self.get_tool(&call.name).is_none() {
+        let caller = self.caller(&context)?;
+        let known = self.tools.iter().find(|(_, tool)| tool.name == call.name);
+        // What a caller may not use is not there for that caller.
+        if !known.is_some_and(|(scope, _)| caller.may(*scope)) {
+            tracing::info!(target: "audit", caller = caller.name, tool = %call.name, known = known.is_some(), "a tool was refused");
             return Err(ErrorData::invalid_params(
                 format!("unknown tool: {}", call.name),
                 None,
             ));
         }
-        let actor = self.actor(&context)?;
+        let actor = Actor::new(caller.name);
         let arguments = call.arguments.unwrap_or_default();
         let (server, name) = (self.clone(), call.name.into_owned());
         // A task of its own: rmcp sends no answer for a handler that panics.

@@ -1,15 +1,16 @@
-//! `/mcp` over Streamable HTTP for both protocol eras, with `/livez` and `/readyz` beside it.
+//! `/mcp` over Streamable HTTP for both protocol eras, with `/livez`, `/readyz` and `/metrics` beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use forgeline_auth::Gate;
+use forgeline_step_engine::journal::RunQuery;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::Server;
+use crate::metrics::Metrics;
 
 /// How the HTTP server is reached.
 #[derive(Clone, Debug)]
@@ -35,6 +37,15 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// Whether the server can do its work. `Err`: a sentence that says why not.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// What is shown beside `/mcp`, to everybody who reaches the port.
+#[derive(Clone)]
+pub struct Watched {
+    /// For `/readyz`.
+    pub readiness: Readiness,
+    /// For `/metrics`.
+    pub metrics: Metrics,
+}
+
 /// Serves until `stop`; then takes no new calls, lets those in flight end, and returns.
 ///
 /// # Errors
@@ -44,11 +55,11 @@ pub async fn serve(
     server: Server,
     gate: Gate,
     reach: &Reach,
-    readiness: Readiness,
+    watched: Watched,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let cut_off = CancellationToken::new();
-    let router = router(server, gate, reach, readiness, &cut_off);
+    let router = router(server, gate, reach, watched, &cut_off);
     let listener = listener.tap_io(|stream| {
         // Without it an answer in two writes costs 40 ms; a socket that refuses it still works.
         let _ = stream.set_nodelay(true);
@@ -69,9 +80,13 @@ fn router(
     server: Server,
     gate: Gate,
     reach: &Reach,
-    readiness: Readiness,
+    watched: Watched,
     cut_off: &CancellationToken,
 ) -> Router {
+    let open = Open {
+        watched,
+        server: server.clone(),
+    };
     let hosts = ["localhost", "127.0.0.1", "::1"]
         .into_iter()
         .map(str::to_owned)
@@ -102,17 +117,43 @@ fn router(
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .with_state(readiness)
+        .route("/metrics", get(metrics))
+        .with_state(open)
         .merge(mcp)
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> Response {
-    match readiness() {
-        Ok(()) => Json(json!({"ready": true})).into_response(),
-        Err(why) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({"ready": false, "why": why})),
-        )
-            .into_response(),
+/// What the doors without a bearer show.
+#[derive(Clone)]
+struct Open {
+    watched: Watched,
+    server: Server,
+}
+
+/// `?verbose` also says how many runs are under way.
+async fn readyz(State(open): State<Open>, RawQuery(query): RawQuery) -> Response {
+    let ready = (open.watched.readiness)();
+    let mut body = json!({"ready": ready.is_ok()});
+    if let Err(why) = &ready {
+        body["why"] = json!(why);
     }
+    if query.is_some_and(|query| query.starts_with("verbose")) {
+        let live = RunQuery {
+            live: true,
+            ..RunQuery::default()
+        };
+        let runs = open.server.provisioner().engine().runs(&live).await;
+        body["journal"] = json!(runs.as_ref().map_or("cannot be read", |_| "readable"));
+        body["runs_under_way"] = json!(runs.map_or(0, |runs| runs.len()));
+    }
+    let status = if ready.is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(State(open): State<Open>) -> Response {
+    let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, form)], open.watched.metrics.text()).into_response()
 }

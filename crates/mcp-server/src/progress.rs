@@ -3,10 +3,11 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use forgeline_step_engine::{Engine, Record, RunId, Verb};
+use forgeline_step_engine::{Engine, Record, RunEvent, RunId, Verb};
 use rmcp::RoleServer;
-use rmcp::model::ProgressNotificationParam;
+use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::RequestContext;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 const SIGN_OF_LIFE: Duration = Duration::from_secs(8);
@@ -37,18 +38,39 @@ pub(crate) async fn told<T>(
         }
         message = tokio::select! {
             biased;
-            done = &mut work => return done,
+            done = &mut work => {
+                rest(&mut events, run, &token, count, context).await;
+                return done;
+            }
             next = next_line(&mut events, run) => next,
             () = tokio::time::sleep(SIGN_OF_LIFE) => format!("run {run} is still under way"),
         };
     }
 }
 
-/// The next thing that happens to the run, in a few words.
-async fn next_line(
-    events: &mut tokio::sync::broadcast::Receiver<forgeline_step_engine::RunEvent>,
+/// What happened just before the end and was not told yet.
+async fn rest(
+    events: &mut Receiver<RunEvent>,
     run: &RunId,
-) -> String {
+    token: &ProgressToken,
+    mut count: f64,
+    context: &RequestContext<RoleServer>,
+) {
+    while let Ok(event) = events.try_recv() {
+        let Some(line) = line(&event.record).filter(|_| event.run_id == *run) else {
+            continue;
+        };
+        count += 1.0;
+        let note = ProgressNotificationParam::new(token.clone(), count).with_message(line);
+        let told = tokio::time::timeout(PATIENCE, context.peer.notify_progress(note)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// The next thing that happens to the run, in a few words.
+async fn next_line(events: &mut Receiver<RunEvent>, run: &RunId) -> String {
     loop {
         match events.recv().await {
             Ok(event) if event.run_id == *run => {

@@ -16,7 +16,7 @@ fn or_null(schema: Value) -> Value {
 }
 
 fn text_or_null() -> Value {
-    json!({"type": ["string", "null"]})
+    or_null(json!({"type": "string"}))
 }
 
 fn error() -> Value {
@@ -27,8 +27,8 @@ fn error() -> Value {
             "step": text_or_null(),
             "message": {"type": "string"},
             "retryable": {"type": "boolean"},
-            "retry_after_ms": {"type": ["integer", "null"]},
-            "remedy": {"type": ["string", "null"], "description": "What to do next."},
+            "retry_after_ms": or_null(json!({"type": "integer"})),
+            "remedy": text_or_null(),
         },
         "required": ["code", "step", "message", "retryable", "retry_after_ms", "remedy"],
     }))
@@ -69,7 +69,7 @@ pub(crate) fn run_view() -> Value {
                 "gitea_repository": repository(),
                 "github_repository": repository(),
                 "mirror": artifact(&[("remote", text()), ("verified", json!({"type": "boolean"})), ("refs", number()), ("head", text_or_null())]),
-                "infra_namespace": artifact(&[("mode", text()), ("name", text()), ("uid", text()), ("objects", json!({"type": "array", "items": text()}))]),
+                "infra_namespace": artifact(&[("mode", text()), ("name", text()), ("uid", text()), ("objects", json!({"type": "array", "items": text()})), ("repository", text()), ("branch", text()), ("commit", text())]),
                 "issue": artifact(&[("number", number()), ("url", text())]),
             }},
             "steps": {"type": "array", "items": {"type": "object", "properties": {
@@ -82,10 +82,51 @@ pub(crate) fn run_view() -> Value {
                 "artifact": text(), "why": text(), "command": text(),
             }, "required": ["artifact", "why", "command"]}},
             "error": error(),
-            "access": {"type": ["object", "null"]},
-            "plan": {"type": ["object", "null"]},
+            "access": or_null(json!({"type": "object"})),
+            "plan": or_null(plan()),
+            "outputs": {"type": "object", "description": "What the workflow's file names as outputs."},
         },
         "required": ["run_id", "workflow", "project", "state", "cause", "environment", "joined", "artifacts", "steps", "warnings", "left_behind", "error", "access", "plan"],
+    })
+}
+
+fn plan() -> Value {
+    let text = || json!({"type": "string"});
+    let number = || json!({"type": "integer"});
+    json!({"type": "object", "properties": {
+        "plan_id": text_or_null(), "expires_at": text_or_null(), "blocked": number(),
+        "items": {"type": "array", "items": {"type": "object", "properties": {
+            "id": text(), "system": text(), "artifact": text(), "project": text(), "url": text_or_null(),
+            "action": {"type": "string", "enum": ["create", "found", "update", "delete", "keep", "blocked"]},
+            "why": text(), "evidence": text_or_null(), "command": text(),
+        }, "required": ["id", "system", "artifact", "project", "url", "action", "why", "evidence", "command"]}},
+        "counts": {"type": "object", "properties": {
+            "create": number(), "found": number(), "update": number(), "delete": number(), "keep": number(), "blocked": number(),
+        }},
+        "needs": {"type": "object", "properties": {
+            "rights": {"type": "array", "items": {"type": "object", "properties": {
+                "variable": text(), "right": text(), "ok": or_null(json!({"type": "boolean"})),
+            }, "required": ["variable", "right", "ok"]}},
+            "requests": {"type": "object", "properties": {
+                "gitea": number(), "gitea_mcp": number(), "github": number(), "kubernetes": number(),
+            }},
+        }},
+    }, "required": ["plan_id", "expires_at", "items", "counts", "blocked", "needs"]})
+}
+
+/// What doctor answers.
+pub(crate) fn report() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "ok": {"type": "boolean", "description": "No check failed."},
+            "checks": {"type": "array", "items": {"type": "object", "properties": {
+                "id": {"type": "string"}, "status": {"type": "string", "enum": ["ok", "warn", "fail", "skip"]},
+                "subject": {"type": "string"}, "detail": {"type": "string"}, "remedy": text_or_null(),
+            }, "required": ["id", "status", "subject", "detail", "remedy"]}},
+            "error": error(),
+        },
+        "required": ["ok", "checks"],
     })
 }
 

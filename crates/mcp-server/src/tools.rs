@@ -1,12 +1,14 @@
 //! The tools: their schemas, and what a call does.
 
 mod arguments;
+mod doctor;
 mod runs;
 mod workflow;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use forgeline_auth::Scope;
 use forgeline_provision::{Actor, Provisioner, RunView};
 use forgeline_step_engine::RunState;
 use rmcp::RoleServer;
@@ -50,15 +52,14 @@ impl Answer {
     }
 }
 
-/// All tools, workflows first.
-pub(crate) fn all(provisioner: &Provisioner) -> Vec<Tool> {
-    let mut tools: Vec<Tool> = provisioner
-        .catalogue()
-        .all()
-        .iter()
-        .map(workflow::tool)
+/// All tools with the scope that each needs, workflows first.
+pub(crate) fn all(provisioner: &Provisioner) -> Vec<(Scope, Tool)> {
+    let workflows = provisioner.catalogue().all().iter();
+    let mut tools: Vec<(Scope, Tool)> = workflows
+        .map(|entry| (workflow::scope(entry), workflow::tool(&entry.workflow)))
         .collect();
     tools.extend(runs::tools());
+    tools.push((Scope::Read, doctor::tool()));
     tools
 }
 
@@ -75,6 +76,7 @@ pub(crate) async fn call(
         "project_list" => runs::list(server, arguments).await,
         "run_resume" => runs::resume(server, arguments, actor, context).await,
         "run_cancel" => runs::cancel(server, arguments, actor, context).await,
+        "doctor" => doctor::call(server, &arguments).await,
         workflow => workflow::call(server, workflow, arguments, actor, context).await,
     }
 }
@@ -120,6 +122,9 @@ fn sentence(view: &RunView) -> String {
         if let Some(remedy) = &error.remedy {
             text.push_str(&format!(". What to do: {remedy}"));
         }
+    }
+    if let Some(plan) = &view.plan {
+        text.push_str(&format!(". {} Nothing was done", plan.summary()));
     }
     if !view.left_behind.is_empty() {
         let left: Vec<String> = view

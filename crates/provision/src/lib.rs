@@ -5,7 +5,9 @@
 
 mod actor;
 mod catalogue;
+mod doctor;
 mod ownership;
+mod plan;
 mod provisioner;
 mod refusal;
 mod steps;
@@ -13,10 +15,12 @@ mod upstreams;
 mod view;
 
 pub use actor::{Actor, AuditSink, Destruction, LogAudit};
-pub use catalogue::{Catalogue, CatalogueError};
+pub use catalogue::{Catalogue, CatalogueError, Entry, check};
+pub use doctor::{Check, Doctor, LocalChecks, Parts, Report, Right, Status};
+pub use plan::{Action, Counts, Needs, Plan, PlanItem, Requests};
 pub use provisioner::{Call, Provisioner, Setup, Started};
 pub use steps::registry;
-pub use upstreams::{MirrorCredentials, Timings, Upstreams};
+pub use upstreams::{MirrorCredentials, Reachable, Timings, Upstreams};
 pub use view::{
     Access, Artifacts, ErrorView, IssueArtifact, LeftBehind, MirrorArtifact, NamespaceArtifact,
     ProjectList, ProjectRow, RepositoryArtifact, RunView, StepView,

@@ -1,18 +1,22 @@
-//! The use-cases: create, look, list, resume, cancel. The same for MCP and the CLI.
+//! The use-cases: create, plan, look, list, resume, cancel. The same for MCP and the CLI.
+
+mod errors;
+mod planned;
 
 use std::time::Duration;
 
-use forgeline_step_engine::journal::{Admission, JournalError, RunOptions, RunQuery, RunRow};
-use forgeline_step_engine::{Decision, Engine, EngineError, RunId, RunState};
-use jiff::Timestamp;
+use forgeline_step_engine::journal::{Admission, RunOptions, RunQuery, RunRow};
+use forgeline_step_engine::{Decision, Engine, Request, RunId, RunState, Workflow};
+use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use crate::actor::Actor;
 use crate::catalogue::Catalogue;
+use crate::doctor::{self, Doctor, Report};
 use crate::view::{ErrorView, ProjectList, ProjectRow, RunView};
 
 /// What a provisioner is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Setup {
     /// `live` or `sandbox`: what answers say of themselves.
     pub environment: String,
@@ -20,6 +24,8 @@ pub struct Setup {
     pub settings: Value,
     /// The workflows.
     pub catalogue: Catalogue,
+    /// Looks before a run begins. `None`: nobody does.
+    pub doctor: Option<Doctor>,
 }
 
 /// A call for a run.
@@ -47,6 +53,19 @@ pub struct Started {
     pub run_id: RunId,
     /// It was under way before the call.
     pub joined: bool,
+    /// What the caller should know, seen before it began.
+    pub warnings: Vec<String>,
+}
+
+impl Started {
+    /// A run that is there already.
+    pub fn known(run_id: RunId) -> Self {
+        Self {
+            run_id,
+            joined: false,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 impl Provisioner {
@@ -78,60 +97,98 @@ impl Provisioner {
     /// # Errors
     /// The view of the refusal.
     pub async fn start(&self, call: &Call, actor: &Actor) -> Result<Started, Box<RunView>> {
-        let project = call
-            .inputs
-            .get("name")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        let refused = |error: ErrorView| {
-            Box::new(RunView::refused(
-                self.environment(),
-                project.as_deref(),
-                error,
-            ))
-        };
-        let Some(workflow) = self.setup.catalogue.get(&call.workflow).cloned() else {
-            let message = format!("there is no workflow `{}`", call.workflow);
-            return Err(refused(ErrorView::new(
-                "workflow.unknown",
-                message,
-                "choose one of `forgeline workflow list`",
-            )));
-        };
-        let request = forgeline_step_engine::Request {
-            workflow,
-            inputs: call.inputs.clone(),
-            settings: self.setup.settings.clone(),
-            subject: project.clone().unwrap_or_default(),
-            options: call.options.clone(),
-            caller: actor.name().to_owned(),
-        };
+        let request = self.request(call, actor)?;
+        let project = request.subject.clone();
+        let refused = |error| Box::new(RunView::refused(self.environment(), Some(&project), error));
+        let warnings = self.preflight(&request).await.map_err(refused)?;
         let admission = self
             .engine
             .start(request)
             .await
-            .map_err(|error| refused(engine_error(&error)))?;
-        match admission {
-            Admission::Fresh(row) => Ok(Started {
-                run_id: row.run_id,
-                joined: false,
+            .map_err(|error| refused(errors::of_engine(&error)))?;
+        let joined = matches!(admission, Admission::Joined(_));
+        match admission.led_to() {
+            Some(run_id) => Ok(Started {
+                run_id: run_id.clone(),
+                joined,
+                warnings,
             }),
-            Admission::Joined(row) => Ok(Started {
-                run_id: row.run_id,
-                joined: true,
-            }),
-            Admission::Answered(row) => Ok(Started {
-                run_id: row.run_id,
-                joined: false,
-            }),
-            other => Err(refused(admission_error(&other))),
+            None => Err(refused(errors::of_admission(&admission))),
+        }
+    }
+
+    /// A call as the engine takes it.
+    fn request(&self, call: &Call, actor: &Actor) -> Result<Request, Box<RunView>> {
+        let project = call.inputs.get("name").and_then(Value::as_str);
+        let Some(workflow) = self.setup.catalogue.get(&call.workflow).cloned() else {
+            let message = format!("there is no workflow `{}`", call.workflow);
+            let error = ErrorView::new(
+                "workflow.unknown",
+                message,
+                "choose one of `forgeline workflow list`",
+            );
+            return Err(Box::new(RunView::refused(
+                self.environment(),
+                project,
+                error,
+            )));
+        };
+        Ok(Request {
+            subject: subject(&workflow, &call.inputs),
+            workflow,
+            inputs: call.inputs.clone(),
+            settings: self.setup.settings.clone(),
+            options: call.options.clone(),
+            caller: actor.name().to_owned(),
+        })
+    }
+
+    /// What would stop the run is said before it begins; what it would leave is a warning. A run that is under way is
+    /// joined without a look.
+    async fn preflight(&self, request: &Request) -> Result<Vec<String>, ErrorView> {
+        let Some(doctor) = &self.setup.doctor else {
+            return Ok(Vec::new());
+        };
+        let query = RunQuery {
+            subject: Some(request.subject.clone()),
+            limit: Some(1),
+            ..RunQuery::default()
+        };
+        let newest = self.engine.runs(&query).await;
+        let newest = newest.map_err(|error| errors::of_engine(&error))?;
+        let under_way = |row: &RunRow| row.state.is_live() || row.state == RunState::Stuck;
+        if newest.first().is_some_and(under_way) {
+            return Ok(Vec::new());
+        }
+        let inputs = request
+            .workflow
+            .accept(&request.inputs, &request.settings)
+            .map_err(|problems| {
+                errors::of_engine(&forgeline_step_engine::EngineError::Input(problems))
+            })?;
+        let checks = doctor
+            .preflight(&request.workflow, &inputs, &request.settings)
+            .await;
+        match doctor::refusal(&checks) {
+            Some(error) => Err(error),
+            None => Ok(doctor::warnings(&checks)),
+        }
+    }
+
+    /// Looks at everything that a project needs. `only`: checks whose id begins so.
+    pub async fn doctor(&self, only: &[String]) -> Report {
+        match &self.setup.doctor {
+            Some(doctor) => doctor.examine(only).await,
+            None => Report::default(),
         }
     }
 
     /// Waits until the run has settled, at most `limit`, and shows it.
     pub async fn wait(&self, started: &Started, limit: Option<Duration>) -> RunView {
         self.engine.wait(&started.run_id, limit).await;
-        self.view(&started.run_id, started.joined).await
+        let mut view = self.view(&started.run_id, started.joined).await;
+        view.warnings.splice(0..0, started.warnings.iter().cloned());
+        view
     }
 
     /// Begins or joins a run, waits, and shows it.
@@ -145,7 +202,7 @@ impl Provisioner {
     async fn view(&self, run: &RunId, joined: bool) -> RunView {
         match self.engine.snapshot(run).await {
             Ok(snapshot) => RunView::of(&snapshot, self.environment(), joined),
-            Err(error) => RunView::refused(self.environment(), None, engine_error(&error)),
+            Err(error) => RunView::refused(self.environment(), None, errors::of_engine(&error)),
         }
     }
 
@@ -185,7 +242,7 @@ impl Provisioner {
                     .engine
                     .runs(&query)
                     .await
-                    .map_err(|error| engine_error(&error))?;
+                    .map_err(|error| errors::of_engine(&error))?;
                 rows.into_iter()
                     .next()
                     .map(|row| row.run_id)
@@ -214,7 +271,7 @@ impl Provisioner {
             Ok(rows) => rows,
             Err(error) => {
                 return ProjectList {
-                    error: Some(engine_error(&error)),
+                    error: Some(errors::of_engine(&error)),
                     ..ProjectList::default()
                 };
             }
@@ -264,7 +321,7 @@ impl Provisioner {
             state: row.state,
             run_id: row.run_id.to_string(),
             updated_at: format!("{:.0}", row.updated_at),
-            expires_at: None,
+            expires_at: expiry(row),
             url: view
                 .artifacts
                 .gitea_repository
@@ -285,17 +342,8 @@ impl Provisioner {
             Err(error) => return RunView::refused(self.environment(), None, error),
         };
         match self.engine.decide(&run, decision, actor.name()).await {
-            Ok(()) => {
-                self.wait(
-                    &Started {
-                        run_id: run,
-                        joined: false,
-                    },
-                    limit,
-                )
-                .await
-            }
-            Err(error) => RunView::refused(self.environment(), None, engine_error(&error)),
+            Ok(()) => self.wait(&Started::known(run), limit).await,
+            Err(error) => RunView::refused(self.environment(), None, errors::of_engine(&error)),
         }
     }
 
@@ -306,102 +354,42 @@ impl Provisioner {
             Err(error) => return RunView::refused(self.environment(), None, error),
         };
         match self.engine.cancel(&run, actor.name()).await {
-            Ok(()) => {
-                self.wait(
-                    &Started {
-                        run_id: run,
-                        joined: false,
-                    },
-                    limit,
-                )
-                .await
-            }
-            Err(error) => RunView::refused(self.environment(), None, engine_error(&error)),
+            Ok(()) => self.wait(&Started::known(run), limit).await,
+            Err(error) => RunView::refused(self.environment(), None, errors::of_engine(&error)),
         }
     }
 }
 
-fn admission_error(admission: &Admission) -> ErrorView {
-    match admission {
-        Admission::Conflict { run_id, differing } => ErrorView::new(
-            "project.conflict",
-            format!(
-                "run {run_id} made this project with other inputs; these differ: {}",
-                differing.join(", ")
-            ),
-            "call with the same inputs, or choose another name",
-        ),
-        Admission::Busy { run_id, workflow } => {
-            let message =
-                format!("run {run_id} of the workflow `{workflow}` is under way for this project");
-            ErrorView {
-                retryable: true,
-                ..ErrorView::new(
-                    "project.busy",
-                    message,
-                    "wait until it has ended, then call again",
-                )
-            }
-        }
-        Admission::Locked {
-            resource,
-            run_id,
-            subject,
-        } => ErrorView::new(
-            "project.locked",
-            format!("{resource} is held by run {run_id} of the project `{subject}`"),
-            format!("wait for it (`forgeline status --run {run_id}`), or choose other names"),
-        ),
-        Admission::Stuck { run_id } => ErrorView::new(
-            "project.stuck",
-            format!("run {run_id} of this project is stuck and wants a decision"),
-            format!(
-                "look at `forgeline status --run {run_id}`, then `forgeline resume {run_id} --retry-undo`, `--skip STEP` or `--abandon`"
-            ),
-        ),
-        Admission::Settling { run_id, due } => {
-            let left = u64::try_from(due.duration_since(Timestamp::now()).as_millis()).unwrap_or(0);
-            let message = format!("an ambiguous request of run {run_id} is being waited out");
-            ErrorView {
-                retryable: true,
-                retry_after_ms: Some(left + 100),
-                ..ErrorView::new(
-                    "project.settling",
-                    message,
-                    "call again after retry_after_ms",
-                )
-            }
-        }
-        Admission::Fresh(_) | Admission::Joined(_) | Admission::Answered(_) => {
-            ErrorView::new("internal", "an admitted run is no error", "report this")
-        }
+/// What a run is about: its `name`, or the workflow with its inputs where it has none.
+fn subject(workflow: &Workflow, inputs: &Map<String, Value>) -> String {
+    if let Some(name) = inputs.get("name").and_then(Value::as_str) {
+        return name.to_owned();
+    }
+    if workflow.inputs.iter().any(|input| input.name == "name") {
+        return String::new();
+    }
+    let given: Vec<String> = inputs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if given.is_empty() {
+        workflow.name.clone()
+    } else {
+        format!("{} {}", workflow.name, given.join(" "))
     }
 }
 
-fn engine_error(error: &EngineError) -> ErrorView {
-    match error {
-        EngineError::Journal(error) => journal_error(error),
-        EngineError::Input(problems) => ErrorView::new(
-            "input.invalid",
-            problems.join("; "),
-            "correct these inputs and call again",
-        ),
-        EngineError::Workflow { .. } => ErrorView::new(
-            "workflow.invalid",
-            error.to_string(),
-            "mend the workflow file",
-        ),
-        EngineError::UnknownRun(_) => {
-            ErrorView::new("run.unknown", error.to_string(), "look at `forgeline list`")
-        }
-        EngineError::NotNow(_) => ErrorView::new(
-            "run.not_now",
-            error.to_string(),
-            "look where it stands (`forgeline status --run` with its id, or project_status)",
-        ),
-    }
-}
-
-fn journal_error(error: &JournalError) -> ErrorView {
-    ErrorView::new(error.code(), error.to_string(), error.remedy())
+/// When a throwaway ends (RFC 3339): its `ttl` after its newest run began.
+fn expiry(row: &RunRow) -> Option<String> {
+    let ttl = row.inputs["ttl"].as_str()?;
+    let (number, unit) = ttl.split_at(ttl.len().checked_sub(1)?);
+    let number: i64 = number.parse().ok()?;
+    let lasts = match unit {
+        "m" => SignedDuration::from_mins(number),
+        "h" => SignedDuration::from_hours(number),
+        "d" => SignedDuration::from_hours(number.checked_mul(24)?),
+        _ => return None,
+    };
+    let at = row.created_at.checked_add(lasts).ok()?;
+    Some(format!("{at:.0}"))
 }

@@ -43,6 +43,29 @@ pub(crate) fn of_read(error: Error, need: &Need<'_>) -> StepError {
     from(&error, need).effect(Effect::None)
 }
 
+/// An upstream's refusal in words: what failed, and what to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// Stable and dotted.
+    pub(crate) code: String,
+    /// What failed, with names and values.
+    pub(crate) message: String,
+    /// What to do next; empty when nothing helps but trying again.
+    pub(crate) remedy: String,
+}
+
+impl Refusal {
+    /// What an upstream's error means for a call that needs this.
+    pub(crate) fn of(error: &Error, need: &Need<'_>) -> Self {
+        let refused = from(error, need);
+        Self {
+            code: refused.code,
+            message: refused.message,
+            remedy: refused.remedy.unwrap_or_default(),
+        }
+    }
+}
+
 fn from(error: &Error, need: &Need<'_>) -> StepError {
     let system = error.system.replace('-', "_");
     let (word, remedy) = match error.kind {

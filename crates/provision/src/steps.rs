@@ -2,9 +2,13 @@
 
 mod blame;
 mod describe;
+mod generic;
 mod gitea_repository;
 mod github_repository;
+mod http_request;
+mod infra_commit;
 mod issue;
+mod mcp_call;
 mod namespace;
 mod push_mirror;
 mod refs;
@@ -15,6 +19,7 @@ use std::sync::Arc;
 use forgeline_step_engine::Registry;
 
 use crate::upstreams::Upstreams;
+use generic::Generic;
 
 /// All kinds of steps, over these upstreams. Also what a workflow file is checked against.
 pub fn registry(upstreams: &Arc<Upstreams>) -> Registry {
@@ -49,5 +54,16 @@ pub fn registry(upstreams: &Arc<Upstreams>) -> Registry {
         describe::GITHUB,
         Arc::new(describe::Describe::github(upstreams)),
     );
+    registry.register(
+        infra_commit::KIND,
+        Arc::new(infra_commit::InfraCommit(Arc::clone(upstreams))),
+    );
+    let reachable = &upstreams.reachable;
+    let timing = upstreams.timings.other;
+    let servers = reachable.mcp_servers.clone();
+    let transport = mcp_call::Mcp { servers };
+    registry.register(mcp_call::KIND, Arc::new(Generic { transport, timing }));
+    let transport = http_request::Http(reachable.clone());
+    registry.register(http_request::KIND, Arc::new(Generic { transport, timing }));
     registry
 }

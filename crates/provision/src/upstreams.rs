@@ -1,5 +1,6 @@
 //! The clients that steps use, and how long each upstream takes to settle.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use forgeline_github::GitHub;
 use forgeline_kubernetes::Kubernetes;
 use forgeline_step_engine::{StepCx, Timing};
 use forgeline_upstream::TokenHandle;
+use forgeline_upstream::http::OpenClient;
+use forgeline_upstream::mcp::McpClient;
 
 use crate::actor::{Audit, Destruction};
 
@@ -29,6 +32,8 @@ pub struct Timings {
     pub github: Timing,
     /// The cluster.
     pub kubernetes: Timing,
+    /// Whatever `mcp.call` and `http.request` reach.
+    pub other: Timing,
     /// How long to wait until a deleted namespace is gone.
     pub namespace_patience: Duration,
 }
@@ -44,6 +49,7 @@ impl Default for Timings {
             gitea: timing(60),
             github: timing(120),
             kubernetes: timing(30),
+            other: timing(60),
             namespace_patience: Duration::from_secs(60),
         }
     }
@@ -60,9 +66,23 @@ impl Timings {
             gitea: timing,
             github: timing,
             kubernetes: timing,
+            other: timing,
             namespace_patience: Duration::from_secs(2),
         }
     }
+}
+
+/// What the step kinds `mcp.call` and `http.request` may reach: nothing else.
+#[derive(Clone, Default)]
+pub struct Reachable {
+    /// MCP servers by name; `gitea` is the configured gitea-mcp server.
+    pub mcp_servers: BTreeMap<String, McpClient>,
+    /// Client for HTTP. `None`: no request can be made.
+    pub http: Option<OpenClient>,
+    /// Hosts that HTTP may reach, with a port where it is not the scheme's.
+    pub hosts: Vec<String>,
+    /// Bearers by name, each with the only hosts that it goes to.
+    pub tokens: BTreeMap<String, (Vec<String>, TokenHandle)>,
 }
 
 /// Everything that steps need.
@@ -72,8 +92,10 @@ pub struct Upstreams {
     pub gitea: Gitea,
     /// GitHub.
     pub github: GitHub,
-    /// The cluster.
-    pub kubernetes: Kubernetes,
+    /// The cluster. `None`: the mode of infra needs none.
+    pub kubernetes: Option<Kubernetes>,
+    /// What generic steps may reach.
+    pub reachable: Reachable,
     /// What Gitea pushes with.
     pub mirror: MirrorCredentials,
     /// How long each takes to settle.

@@ -6,6 +6,8 @@ use forgeline_step_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::plan::Plan;
+
 /// A run, its artifacts, and what to do if it went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
@@ -35,8 +37,11 @@ pub struct RunView {
     pub error: Option<ErrorView>,
     /// A credential minted for the caller; always null for now.
     pub access: Option<Access>,
-    /// What would be done; always null for now.
-    pub plan: Option<Value>,
+    /// What would be done; only in a dry run.
+    pub plan: Option<Plan>,
+    /// What the workflow's file names as outputs, once it has succeeded. `None` for `project_create`, whose artifacts say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Value>,
 }
 
 /// The five artifacts of a project.
@@ -82,19 +87,32 @@ pub struct MirrorArtifact {
     pub origin: Origin,
 }
 
-/// A namespace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where the project's namespace comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceArtifact {
-    /// `kubernetes`.
+    /// `kubernetes`, `gitops` or `both`.
+    #[serde(default)]
     pub mode: String,
-    /// Its name.
-    pub name: String,
+    /// Its name in the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The cluster's name for it.
-    pub uid: String,
-    /// What stands in it, as `Kind/name`.
-    pub objects: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// What was made in it directly, as `Kind/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Vec<String>>,
+    /// The infra repository that its manifests were committed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// The branch of that commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// That commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Who made it.
-    pub origin: Origin,
+    pub origin: Option<Origin>,
 }
 
 /// An issue.
@@ -206,12 +224,12 @@ impl RunView {
     pub(crate) fn of(snapshot: &Snapshot, environment: &str, joined: bool) -> Self {
         let run = &snapshot.run;
         let left_behind = left_behind(snapshot);
-        let warnings = match run.recheck_due {
-            Some(due) => vec![format!(
+        let mut warnings: Vec<String> = snapshot.steps.iter().filter_map(passed_over).collect();
+        if let Some(due) = run.recheck_due {
+            warnings.push(format!(
                 "an ambiguous request is being waited out until {due:.0}; until then a call with other inputs answers project.settling"
-            )],
-            None => Vec::new(),
-        };
+            ));
+        }
         Self {
             run_id: Some(run.run_id.to_string()),
             workflow: Some(run.workflow.name.clone()),
@@ -227,17 +245,39 @@ impl RunView {
             left_behind,
             access: None,
             plan: None,
+            outputs: outputs(snapshot),
         }
     }
+}
+
+fn outputs(snapshot: &Snapshot) -> Option<Value> {
+    let run = &snapshot.run;
+    let shown = run.state == RunState::Succeeded && run.workflow.name != "project_create";
+    shown.then(|| snapshot.outputs.clone())
+}
+
+/// An irreversible step that failed: the run went on past it.
+fn passed_over(step: &StepSnapshot) -> Option<String> {
+    let error = step.error.as_ref().filter(|_| step.irreversible)?;
+    (step.state == StepState::Failed).then(|| {
+        format!(
+            "step `{}` failed and cannot be undone, so the run went on: {}",
+            step.id, error.message
+        )
+    })
 }
 
 fn error(snapshot: &Snapshot) -> Option<ErrorView> {
     if snapshot.run.state == RunState::Succeeded {
         return None;
     }
-    let (step, error) = snapshot.error.as_ref()?;
-    let mut view = ErrorView::of(error, Some(step));
-    if snapshot.run.state == RunState::Stuck {
+    let unknown = || {
+        let step = snapshot.steps.iter().find(|step| is_unknown(step))?;
+        Some((step.id.clone(), step.error.clone()?))
+    };
+    let (step, error) = snapshot.error.clone().or_else(unknown)?;
+    let mut view = ErrorView::of(&error, Some(&step));
+    if snapshot.run.state == RunState::Stuck && view.code != "step.unknown_outcome" {
         let stuck = snapshot
             .steps
             .iter()
@@ -290,11 +330,24 @@ impl StepView {
     }
 }
 
+/// Irreversible, and nobody knows whether it acted.
+fn is_unknown(step: &StepSnapshot) -> bool {
+    let unknown = step
+        .error
+        .as_ref()
+        .is_some_and(|error| error.effect == Effect::Possible);
+    step.irreversible && step.state == StepState::Failed && unknown
+}
+
 fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
     let state = snapshot.run.state;
     let kept = matches!(state, RunState::Failed | RunState::Abandoned);
+    let ended_badly = kept || matches!(state, RunState::Stuck | RunState::Compensated);
     let left = |step: &StepSnapshot| match step.state {
         StepState::Stuck => true,
+        _ if step.irreversible => {
+            ended_badly && (step.state == StepState::Applied || is_unknown(step))
+        }
         StepState::Applied => kept || state == RunState::Stuck,
         StepState::Failed | StepState::Started => {
             kept && step
@@ -314,6 +367,7 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
             let error = step.recheck_error.as_ref().or(step.error.as_ref());
             let why = match error {
                 Some(error) => error.message.clone(),
+                None if step.irreversible => "its step has no undo".to_owned(),
                 None if kept => "kept on request".to_owned(),
                 None => "its undo waits for another step's".to_owned(),
             };
@@ -344,6 +398,13 @@ fn removal(step: &StepSnapshot) -> Option<String> {
             "kubectl delete namespace {}",
             output["name"].as_str()?
         )),
+        "infra.commit" => {
+            let (repository, branch) = (output["repository"].as_str()?, output["branch"].as_str()?);
+            let path = format!("$GITEA_URL/api/v1/repos/{repository}/branches/{branch}");
+            Some(format!(
+                "curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" {path}"
+            ))
+        }
         "gitea.push_mirror" => {
             let (repository, name) = (
                 output["repository"].as_str()?,
@@ -377,9 +438,29 @@ impl Artifacts {
             gitea_repository: artifact(snapshot, "gitea.repository"),
             github_repository: artifact(snapshot, "github.repository"),
             mirror: artifact(snapshot, "gitea.push_mirror"),
-            infra_namespace: artifact(snapshot, "infra.namespace"),
+            infra_namespace: namespace(snapshot),
             issue: artifact(snapshot, "gitea.issue"),
         }
+    }
+}
+
+/// What was made in the cluster, and what was committed for it.
+fn namespace(snapshot: &Snapshot) -> Option<NamespaceArtifact> {
+    let direct: Option<NamespaceArtifact> = artifact(snapshot, "infra.namespace");
+    let committed: Option<NamespaceArtifact> = artifact(snapshot, "infra.commit");
+    match (direct, committed) {
+        (Some(direct), Some(committed)) => Some(NamespaceArtifact {
+            mode: "both".into(),
+            repository: committed.repository,
+            branch: committed.branch,
+            commit: committed.commit,
+            ..direct
+        }),
+        (None, Some(committed)) => Some(NamespaceArtifact {
+            mode: "gitops".into(),
+            ..committed
+        }),
+        (direct, None) => direct,
     }
 }
 

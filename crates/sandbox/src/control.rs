@@ -104,25 +104,28 @@ struct Change {
     user: Option<String>,
 }
 
-async fn change_rights(State(control): State<Control>, Json(change): Json<Change>) -> Response {
-    let Some(role) = Role::ALL
+async fn change_rights(State(control): State<Control>, Json(given): Json<Value>) -> Response {
+    match change(&control.world, given) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(why) => (StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
+    }
+}
+
+/// Changes rights; the error says what does not fit.
+pub(crate) fn change(world: &World, given: Value) -> Result<(), String> {
+    let change: Change = serde_json::from_value(given).map_err(|error| error.to_string())?;
+    let role = Role::ALL
         .into_iter()
         .find(|role| role.name() == change.role)
-    else {
-        return (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            format!("no role `{}`", change.role),
-        )
-            .into_response();
-    };
-    let mut state = control.world.state();
+        .ok_or_else(|| format!("no role `{}`", change.role))?;
+    let mut state = world.state();
     for token in state.tokens.iter_mut().filter(|token| token.role == role) {
         token.scopes.extend(change.grant.iter().cloned());
         token.scopes.retain(|scope| !change.revoke.contains(scope));
         token.valid = change.valid.unwrap_or(token.valid);
         token.user = change.user.clone().unwrap_or_else(|| token.user.clone());
     }
-    StatusCode::NO_CONTENT.into_response()
+    Ok(())
 }
 
 async fn seed(State(control): State<Control>, Json(seed): Json<Value>) -> Response {

@@ -46,6 +46,11 @@ pub enum Fault {
         /// The body.
         text: String,
     },
+    /// This body is answered with status 200, without any effect. `$id` in it becomes the id of the JSON-RPC request.
+    BodyBefore {
+        /// The body.
+        text: String,
+    },
     /// Somebody else acts right before the request is handled: a seed as `POST /_sandbox/seed` takes it.
     Meanwhile {
         /// The seed.

@@ -104,6 +104,15 @@ async fn with_fault(world: &World, fault: Option<Fault>, request: Request, next:
             complete(next.run(request).await).await;
             ([(http::header::CONTENT_TYPE, "application/json")], text).into_response()
         }
+        Fault::BodyBefore { text } => {
+            let body = request.into_body().collect().await;
+            let bytes = body
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
+            let message: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let text = text.replace("\"$id\"", &message["id"].to_string());
+            ([(http::header::CONTENT_TYPE, "application/json")], text).into_response()
+        }
         Fault::Meanwhile { seed } => match world.seed(seed).await {
             Ok(_) => next.run(request).await,
             Err(why) => (

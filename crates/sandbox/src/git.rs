@@ -87,13 +87,30 @@ pub(crate) async fn commit(
     message: &str,
     files: &BTreeMap<String, String>,
 ) -> Result<(), String> {
+    commit_from(dir, branch, branch, user, message, files).await
+}
+
+/// Adds a commit to a branch; a branch that is not there starts at `base`, or with no parent where that is not there
+/// either.
+pub(crate) async fn commit_from(
+    dir: &Path,
+    base: &str,
+    branch: &str,
+    user: &str,
+    message: &str,
+    files: &BTreeMap<String, String>,
+) -> Result<(), String> {
     let mut stream = format!(
         "commit refs/heads/{branch}\ncommitter {user} <{user}@example.org> {} +0000\ndata {}\n{message}\n",
         jiff::Timestamp::now().as_second(),
         message.len()
     );
-    if refs(dir).contains_key(&format!("refs/heads/{branch}")) {
-        stream.push_str(&format!("from refs/heads/{branch}^0\n"));
+    let there = refs(dir);
+    let from = [branch, base]
+        .into_iter()
+        .find(|name| there.contains_key(&format!("refs/heads/{name}")));
+    if let Some(from) = from {
+        stream.push_str(&format!("from refs/heads/{from}^0\n"));
     }
     for (path, text) in files {
         stream.push_str(&format!(
@@ -125,6 +142,76 @@ pub(crate) async fn commit(
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+/// The files of another repository's branch as one new first commit.
+pub(crate) async fn generate(
+    from: &Path,
+    from_branch: &str,
+    dir: &Path,
+    branch: &str,
+    user: &str,
+) -> Result<(), String> {
+    run(git()
+        .arg("-C")
+        .arg(dir)
+        .args(["fetch", "--quiet"])
+        .arg(from)
+        .arg(from_branch))
+    .await?;
+    let email = format!("{user}@example.org");
+    let made = run(git()
+        .arg("-C")
+        .arg(dir)
+        .envs([("GIT_AUTHOR_NAME", user), ("GIT_COMMITTER_NAME", user)])
+        .envs([
+            ("GIT_AUTHOR_EMAIL", &email),
+            ("GIT_COMMITTER_EMAIL", &email),
+        ])
+        .args(["commit-tree", "FETCH_HEAD^{tree}", "-m", "Initial commit"]))
+    .await?;
+    let name = format!("refs/heads/{branch}");
+    run(git()
+        .arg("-C")
+        .arg(dir)
+        .args(["update-ref", &name, made.trim()]))
+    .await?;
+    set_head(dir, branch).map_err(|error| error.to_string())
+}
+
+/// A file of a branch: its blob and its text. `None`: no such file or branch.
+pub(crate) async fn file(dir: &Path, branch: &str, path: &str) -> Option<(String, String)> {
+    let name = format!("{branch}:{path}");
+    let mut ask = git();
+    ask.arg("-C")
+        .arg(dir)
+        .args(["rev-parse", "--verify", "--quiet", &name]);
+    let blob = run(&mut ask).await.ok()?.trim().to_owned();
+    let mut show = git();
+    show.arg("-C").arg(dir).args(["cat-file", "blob", &blob]);
+    Some((blob, run(&mut show).await.ok()?))
+}
+
+/// Moves the default branch to a branch's head: a merge by fast-forward.
+pub(crate) async fn merge(dir: &Path, branch: &str) -> Result<(), String> {
+    let (target, from) = (
+        format!("refs/heads/{}", head(dir)),
+        format!("refs/heads/{branch}"),
+    );
+    run(git()
+        .arg("-C")
+        .arg(dir)
+        .args(["update-ref", &target, &from]))
+    .await
+    .map(drop)
+}
+
+/// Removes a branch.
+pub(crate) async fn delete_branch(dir: &Path, branch: &str) -> Result<(), String> {
+    let name = format!("refs/heads/{branch}");
+    run(git().arg("-C").arg(dir).args(["update-ref", "-d", &name]))
+        .await
+        .map(drop)
 }
 
 /// Pushes all branches and tags, forced and pruning, as Gitea's push mirror does.
@@ -184,26 +271,38 @@ pub(crate) fn set_head(dir: &Path, branch: &str) -> std::io::Result<()> {
     std::fs::write(dir.join("HEAD"), format!("ref: refs/heads/{branch}\n"))
 }
 
-/// A commit: id, time in seconds since 1970, ids of the parents.
-pub(crate) type Commit = (String, i64, Vec<String>);
+/// A commit.
+pub(crate) struct Commit {
+    pub(crate) id: String,
+    /// Seconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) parents: Vec<String>,
+    pub(crate) message: String,
+}
 
 /// The newest commits of a branch, newest first.
 pub(crate) async fn commits(dir: &Path, branch: &str, limit: usize) -> Result<Vec<Commit>, String> {
     let count = format!("--max-count={limit}");
-    let text =
-        run(git()
-            .arg("-C")
-            .arg(dir)
-            .args(["log", &count, "--format=%H %ct %P", branch, "--"]))
-        .await?;
-    let read = |line: &str| {
-        let mut words = line
-            .split(' ')
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned);
-        Some((words.next()?, words.next()?.parse().ok()?, words.collect()))
+    let form = "--format=%H%x00%ct%x00%P%x00%B%x01";
+    let text = run(git()
+        .arg("-C")
+        .arg(dir)
+        .args(["log", &count, form, branch, "--"]))
+    .await?;
+    let read = |commit: &str| {
+        let mut parts = commit.trim_start().split('\0');
+        Some(Commit {
+            id: parts.next()?.to_owned(),
+            at: parts.next()?.parse().ok()?,
+            parents: parts
+                .next()?
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
+            message: parts.next()?.to_owned(),
+        })
     };
-    Ok(text.lines().filter_map(read).collect())
+    Ok(text.split('\u{1}').filter_map(read).collect())
 }
 
 /// One request of git's smart HTTP protocol, through `git http-backend` (a CGI program).

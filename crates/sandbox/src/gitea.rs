@@ -99,7 +99,7 @@ pub(crate) fn visible(
         Some(moved) => {
             let location = Some(format!("/api/v1/repos/{}", moved.full_name()));
             Err(Refusal {
-                status: 301,
+                status: world.profile.redirect(),
                 message: "Moved Permanently".into(),
                 location,
             })
@@ -127,6 +127,7 @@ pub(crate) fn repository_json(world: &World, base: &str, repository: &Repository
         "created_at": repository.created_at.to_string(),
         "updated_at": repository.created_at.to_string(),
         "topics": repository.topics,
+        "template": repository.template,
         "has_issues": true,
     })
 }

@@ -67,7 +67,14 @@ impl ServerHandler for GiteaMcp {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools()))
+        let offered = self.gitea.world.state().gitea_mcp_tools.clone();
+        let mut tools = tools();
+        tools.retain(|tool| {
+            offered
+                .as_ref()
+                .is_none_or(|names| names.iter().any(|name| *name == tool.name))
+        });
+        Ok(ListToolsResult::with_all_items(tools))
     }
 
     async fn call_tool(
@@ -128,6 +135,9 @@ impl GiteaMcp {
             description: text(arguments, "description"),
             private: arguments["private"] == true,
             auto_init: arguments["auto_init"] == true,
+            default_branch: text(arguments, "default_branch"),
+            license: text(arguments, "license"),
+            gitignores: text(arguments, "gitignores"),
         };
         let made = operations::create_repository(&self.gitea.world, caller, &creation).await;
         let made = made.map_err(|refusal| match organization {
@@ -163,28 +173,41 @@ impl GiteaMcp {
         if text(arguments, "method") != "create" {
             return Err(format!("unknown method '{}'", text(arguments, "method")));
         }
-        let issue = operations::create_issue(
+        let labels: Vec<u64> = arguments["labels"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_u64)
+            .collect();
+        let (repository, issue) = operations::create_issue(
             &self.gitea.world,
             caller,
             owner,
             name,
             text(arguments, "title"),
             text(arguments, "body"),
+            &labels,
         )
         .map_err(|refusal| format!("create {owner}/{name}/issue err: {}", said(&refusal)))?;
-        let mut slim = operations::issue_json(&self.gitea.base, &format!("{owner}/{name}"), &issue);
+        let mut slim = operations::issue_json(&self.gitea.base, &repository, &issue);
         slim["user"] = json!(issue.user);
+        let names: Vec<Value> = slim["labels"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|label| label["name"].clone())
+            .collect();
+        slim["labels"] = json!(names);
         Ok(slim)
     }
 
     fn list_issues(&self, caller: &Credential, arguments: &Value) -> Result<Value, String> {
         let (owner, name) = (text(arguments, "owner"), text(arguments, "repo"));
-        let found = operations::list_issues(&self.gitea.world, caller, owner, name)
+        let (repository, found) = operations::list_issues(&self.gitea.world, caller, owner, name)
             .map_err(|refusal| said(&refusal))?;
-        let full_name = format!("{owner}/{name}");
         Ok(found
             .iter()
-            .map(|issue| operations::issue_json(&self.gitea.base, &full_name, issue))
+            .map(|issue| operations::issue_json(&self.gitea.base, &repository, issue))
             .collect())
     }
 

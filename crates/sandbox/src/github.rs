@@ -64,6 +64,7 @@ const ROLES: [Role; 3] = [Role::Github, Role::GithubMirror, Role::Someone];
 pub(crate) fn router(github: GitHub) -> Router {
     Router::new()
         .route("/user", get(user))
+        .route("/users/{owner}", get(owner))
         .route("/user/repos", get(my_repositories).post(create_own))
         .route(
             "/orgs/{org}/repos",
@@ -206,6 +207,21 @@ fn writable(github: &GitHub, caller: &Credential, name: &Name) -> Result<Reposit
 async fn user(State(github): State<GitHub>, headers: HeaderMap) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
     Ok(Json(json!({"login": caller.user, "id": 1, "type": "User"})).into_response())
+}
+
+async fn owner(
+    State(github): State<GitHub>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    authenticate(&github.world, &headers)?;
+    let state = github.world.state();
+    let organisation = state.organisations.contains(&name);
+    if !organisation && !state.tokens.iter().any(|token| token.user == name) {
+        return Err(Refusal::not_found());
+    }
+    let kind = if organisation { "Organization" } else { "User" };
+    Ok(Json(json!({"login": name, "type": kind})).into_response())
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -57,15 +57,23 @@ pub(crate) fn router(world: World) -> Router {
             "/api/v1/namespaces/{namespace}",
             get(read_namespace).delete(delete_namespace),
         )
-        .route("/api/v1/namespaces/{namespace}/{resource}", get(list_core))
+        .route(
+            "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            post(review),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/{resource}",
+            get(list_core).post(judge),
+        )
         .route(
             "/api/v1/namespaces/{namespace}/{resource}/{name}",
             get(read_core).patch(apply_core),
         )
         .route(
             "/apis/{group}/{version}/namespaces/{namespace}/{resource}",
-            get(list_group),
+            get(list_group).post(judge),
         )
+        .route("/apis/{group}/{version}/{resource}", post(judge))
         .route(
             "/apis/{group}/{version}/namespaces/{namespace}/{resource}/{name}",
             get(read_group).patch(apply_group),
@@ -90,7 +98,7 @@ fn authorise(world: &World, headers: &HeaderMap, right: &str) -> Result<Credenti
     let caller = world.state().credential(value, &[Role::Kubernetes]);
     let caller = caller.ok_or_else(|| Refusal::new(401, "Unauthorized", "Unauthorized"))?;
     let verb = right.split(' ').next().unwrap_or_default();
-    if caller.scopes.contains(right) || caller.scopes.contains(verb) {
+    if allows(&caller, right) {
         return Ok(caller);
     }
     let resource = right.split(' ').next_back().unwrap_or_default();
@@ -99,6 +107,53 @@ fn authorise(world: &World, headers: &HeaderMap, right: &str) -> Result<Credenti
         caller.user
     );
     Err(Refusal::new(403, "Forbidden", message))
+}
+
+/// Whether the caller may do something; anybody who is known may ask.
+async fn review(
+    State(world): State<World>,
+    headers: HeaderMap,
+    Json(mut asked): Json<Value>,
+) -> Answer {
+    let header = headers
+        .get(http::header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let value = header
+        .and_then(|header| header.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    let caller = world.state().credential(value, &[Role::Kubernetes]);
+    let caller = caller.ok_or_else(|| Refusal::new(401, "Unauthorized", "Unauthorized"))?;
+    let wanted = &asked["spec"]["resourceAttributes"];
+    let text = |name: &str| wanted[name].as_str().unwrap_or_default().to_owned();
+    let allowed = allows(&caller, &format!("{} {}", text("verb"), text("resource")));
+    asked["status"] = json!({"allowed": allowed});
+    Ok((StatusCode::CREATED, Json(asked)).into_response())
+}
+
+/// Judges an object with `dryRun=All` and keeps nothing; anything else cannot be created this way.
+async fn judge(
+    axum::extract::RawQuery(query): axum::extract::RawQuery,
+    Json(object): Json<Value>,
+) -> Answer {
+    if !query.unwrap_or_default().contains("dryRun=All") {
+        let why = "the sandbox creates namespaces only; what stands in them is applied";
+        return Err(Refusal::new(405, "MethodNotAllowed", why));
+    }
+    for part in ["apiVersion", "kind"] {
+        if !object[part].is_string() {
+            return Err(Refusal::new(422, "Invalid", format!("{part} is missing")));
+        }
+    }
+    if !object["metadata"]["name"].is_string() {
+        return Err(Refusal::new(422, "Invalid", "metadata.name is missing"));
+    }
+    Ok((StatusCode::CREATED, Json(object)).into_response())
+}
+
+/// A right alone, or its verb on everything.
+fn allows(caller: &Credential, right: &str) -> bool {
+    let verb = right.split(' ').next().unwrap_or_default();
+    caller.scopes.contains(right) || caller.scopes.contains(verb)
 }
 
 async fn list_namespaces(State(world): State<World>, headers: HeaderMap) -> Answer {
@@ -269,7 +324,7 @@ fn apply(
     (namespace, resource, name): &Object,
     body: &str,
 ) -> Answer {
-    authorise(world, headers, &format!("patch {resource}"))?;
+    let caller = authorise(world, headers, &format!("patch {resource}"))?;
     let content_type = headers
         .get(http::header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -290,6 +345,22 @@ fn apply(
         .ok_or_else(|| Refusal::not_found("namespaces", namespace))?;
     let key = (namespace.clone(), resource.clone(), name.clone());
     let exists = state.cluster.objects.contains_key(&key);
+    // Applying something new is a creation too.
+    if !exists && !allows(&caller, &format!("create {resource}")) {
+        let message = format!(
+            "{resource} is forbidden: User \"{}\" cannot create resource \"{resource}\"",
+            caller.user
+        );
+        return Err(Refusal::new(403, "Forbidden", message));
+    }
+    let role = object["roleRef"]["name"].as_str().unwrap_or_default();
+    if resource == "rolebindings" && !allows(&caller, "bind clusterroles") {
+        let message = format!(
+            "rolebindings \"{name}\" is forbidden: user \"{}\" is attempting to grant RBAC permissions not currently held (role {role})",
+            caller.user
+        );
+        return Err(Refusal::new(403, "Forbidden", message));
+    }
     if !there["metadata"]["deletionTimestamp"].is_null() && !exists {
         let message = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"

@@ -17,3 +17,4 @@ mod world;
 
 pub use faults::{Fault, FaultOrder};
 pub use server::{Options, Sandbox, StartError};
+pub use world::Profile;

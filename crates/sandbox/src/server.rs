@@ -15,7 +15,7 @@ use crate::faults::FaultOrder;
 use crate::gate::{Gate, pass};
 use crate::gitea::Gitea;
 use crate::github::GitHub;
-use crate::world::{Credential, Role, World};
+use crate::world::{Credential, Profile, Role, World};
 
 /// How a sandbox is started.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub latency: Duration,
     /// The port of the first stand-in on 127.0.0.1; the others follow. `None`: any free ports.
     pub first_port: Option<u16>,
+    /// The version of Gitea.
+    pub gitea: Profile,
 }
 
 /// Why a sandbox did not start.
@@ -80,7 +82,8 @@ impl Sandbox {
             };
             Credential::new(role, random(role.name()), user)
         });
-        let world = World::new(dir.path(), options.latency, tokens.to_vec());
+        let world = World::new(dir.path(), options.latency, options.gitea, tokens.to_vec());
+        world.prepare(USER).await.map_err(|why| failed(&why))?;
         let stop = CancellationToken::new();
         let mut listeners = Vec::new();
         for index in 0..5 {
@@ -139,6 +142,7 @@ impl Sandbox {
             ("KUBE_TOKEN", self.token(Role::Kubernetes)),
             ("FORGELINE_GITEA_OWNER", USER.to_owned()),
             ("FORGELINE_GITHUB_OWNER", USER.to_owned()),
+            ("FORGELINE_INFRA_REPOSITORY", format!("{USER}/infra")),
             ("FORGELINE_CLEANUP_OWNERS", USER.to_owned()),
             ("FORGELINE_ENVIRONMENT", "sandbox".to_owned()),
         ]

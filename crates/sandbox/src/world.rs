@@ -2,6 +2,7 @@
 
 mod cluster;
 mod forge;
+mod profile;
 mod seed;
 mod tokens;
 mod view;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use forge::{Forge, Issue, Mirror, Repository};
+pub use profile::Profile;
 pub(crate) use tokens::{Credential, Role};
 
 use crate::faults::Faults;
@@ -26,6 +28,7 @@ pub(crate) struct World {
     state: Arc<Mutex<State>>,
     dir: Arc<PathBuf>,
     pub(crate) latency: Duration,
+    pub(crate) profile: Profile,
 }
 
 pub(crate) struct State {
@@ -36,6 +39,12 @@ pub(crate) struct State {
     pub(crate) cluster: Cluster,
     pub(crate) faults: Faults,
     pub(crate) log: Vec<Logged>,
+    /// The tools that the gitea-mcp server offers. `None`: all.
+    pub(crate) gitea_mcp_tools: Option<Vec<String>>,
+    /// `[mirror] ENABLED = false`.
+    pub(crate) mirrors_disabled: bool,
+    /// What the infra repository holds at the start, so that views leave it out while nobody changed it.
+    pub(crate) infra: Option<u64>,
 }
 
 /// A request as the log keeps it; never with its headers or body.
@@ -51,7 +60,12 @@ pub(crate) struct Logged {
 }
 
 impl World {
-    pub(crate) fn new(dir: &Path, latency: Duration, tokens: Vec<Credential>) -> Self {
+    pub(crate) fn new(
+        dir: &Path,
+        latency: Duration,
+        profile: Profile,
+        tokens: Vec<Credential>,
+    ) -> Self {
         let state = State {
             tokens,
             organisations: vec!["acme-org".into()],
@@ -60,12 +74,32 @@ impl World {
             cluster: Cluster::default(),
             faults: Faults::default(),
             log: Vec::new(),
+            gitea_mcp_tools: None,
+            mirrors_disabled: false,
+            infra: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
             dir: Arc::new(dir.to_owned()),
             latency,
+            profile,
         }
+    }
+
+    /// What stands there from the start: an infra repository with a first commit.
+    pub(crate) async fn prepare(&self, owner: &str) -> Result<(), String> {
+        let added = self
+            .state()
+            .gitea
+            .add(owner, "infra", "manifests", true, owner);
+        let id = added.ok_or("the name is taken")?;
+        let dir = self.git_dir("gitea", id);
+        crate::git::init(self.root(), &dir).await?;
+        let files =
+            std::collections::BTreeMap::from([("README.md".to_owned(), "# infra\n".to_owned())]);
+        crate::git::commit(&dir, "main", owner, "Initial commit", &files).await?;
+        self.state().infra = Some(id);
+        Ok(())
     }
 
     /// The state; never held over an await.

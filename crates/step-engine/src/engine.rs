@@ -1,6 +1,7 @@
 //! The engine: begins, joins, resumes, cancels and watches runs.
 
 mod decide;
+mod observe;
 mod recheck;
 mod snapshot;
 
@@ -14,6 +15,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use observe::{Observation, Observed};
 pub use snapshot::{Snapshot, StepSnapshot};
 
 use crate::drive::drive;

@@ -36,6 +36,12 @@ pub struct RunOptions {
     /// What to do with the artifacts of a failure.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// The caller's name for this call: repeating it answers the same run. `None`: only the subject tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The run that the same request led to before, when that one was undone. `None`: this is the first attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_after: Option<RunId>,
 }
 
 /// A run as the journal keeps it, beside its history.

@@ -36,7 +36,7 @@ mod step;
 mod workflow;
 
 pub use drive::drive;
-pub use engine::{Engine, Request, Snapshot, StepSnapshot};
+pub use engine::{Engine, Observation, Observed, Request, Snapshot, StepSnapshot};
 pub use error::EngineError;
 pub use event::RunEvent;
 pub use history::{Progress, StepProgress};
@@ -48,4 +48,6 @@ pub use retry::{Delays, RetryPolicy};
 pub use run_id::{RunId, RunIdError};
 pub use state::{Cause, Origin, RunState, StepState};
 pub use step::{Earlier, Effect, Found, Seen, Step, StepCx, StepError, Timing, Undone};
-pub use workflow::{InputKind, InputSpec, Problem, Scope, StepSpec, Workflow, resolve};
+pub use workflow::{
+    InputKind, InputSpec, Problem, Scope, StepSpec, Workflow, resolve, resolve_own,
+};

@@ -7,6 +7,7 @@
 use crate::history::{Progress, StepProgress};
 use crate::record::{Record, Verb};
 use crate::state::{Cause, RunState, StepState};
+use crate::step::Effect;
 use crate::workflow::{StepSpec, Workflow};
 
 /// What to do with the artifacts of a run that failed.
@@ -241,13 +242,35 @@ impl Planner<'_> {
         })
     }
 
+    /// Irreversible steps that may have acted and nobody knows: nothing can be undone or repeated, so somebody has to
+    /// look.
+    fn unknown(&self) -> Vec<String> {
+        let irreversible = self.workflow.steps.iter().filter(|spec| spec.irreversible);
+        irreversible
+            .filter(|spec| {
+                self.state(&spec.id).is_some_and(|step| {
+                    let unknown = step
+                        .error
+                        .as_ref()
+                        .is_some_and(|error| error.effect == Effect::Possible);
+                    step.state == StepState::Failed && unknown
+                })
+            })
+            .map(|spec| spec.id.clone())
+            .collect()
+    }
+
     fn end(&self, state: RunState) -> Next {
-        match self.settle() {
-            Some(op) => Next::Start(vec![op]),
-            None => Next::Finished {
-                state,
-                cause: self.progress.cause,
-            },
+        if let Some(op) = self.settle() {
+            return Next::Start(vec![op]);
+        }
+        let unknown = self.unknown();
+        if !unknown.is_empty() && state != RunState::Failed {
+            return Next::Stuck(unknown);
+        }
+        Next::Finished {
+            state,
+            cause: self.progress.cause,
         }
     }
 }

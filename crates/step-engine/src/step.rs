@@ -229,6 +229,39 @@ pub trait Step: Send + Sync {
         true
     }
 
+    /// What `apply` would change, in words, from [`Found::Project`]; nothing when all is as it should be. Only reads.
+    ///
+    /// # Errors
+    /// A read that failed.
+    async fn changes(
+        &self,
+        _cx: &StepCx,
+        _with: &Value,
+        _found: &Value,
+    ) -> Result<Vec<String>, StepError> {
+        Ok(Vec::new())
+    }
+
+    /// The requests that a creation makes, by system, for a plan's budget.
+    fn requests(&self, _with: &Value) -> Vec<(&'static str, u32)> {
+        Vec::new()
+    }
+
+    /// Whether `compensate` can take back what `apply` does with these arguments. A step that cannot is never undone.
+    fn is_reversible(&self, _with: &Value) -> bool {
+        true
+    }
+
+    /// The fields of the output where they follow from the arguments. `None`: those of the kind.
+    fn outputs(&self, _with: &Value) -> Option<Vec<String>> {
+        None
+    }
+
+    /// What is wrong with the arguments as a workflow file writes them; references stand in them unresolved.
+    fn problems(&self, _with: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The upstream's settle and re-check times.
     fn timing(&self) -> Timing;
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub(crate) use check::ancestors;
 pub use input::{InputKind, InputSpec};
-pub use reference::{Scope, resolve};
+pub use reference::{Scope, resolve, resolve_own};
 
 use crate::registry::Registry;
 use crate::retry::RetryPolicy;
@@ -28,6 +28,9 @@ pub struct Workflow {
     pub name: String,
     /// For people: one or two sentences.
     pub description: String,
+    /// What a caller needs; the engine only carries it. `None`: the default of whoever serves the workflow.
+    #[serde(default)]
+    pub scope: Option<String>,
     /// What a caller may give, in the file's order.
     pub inputs: Vec<InputSpec>,
     /// The steps, in the file's order.
@@ -67,10 +70,42 @@ impl Workflow {
         let source = parse::parse(file, text)?;
         let problems = check::check(&source, registry);
         if problems.is_empty() {
-            Ok(source.workflow)
+            Ok(source.workflow.with_irreversible_steps(registry))
         } else {
             Err(problems)
         }
+    }
+
+    /// Marks the steps whose kind cannot undo them as they are written.
+    fn with_irreversible_steps(mut self, registry: &Registry) -> Self {
+        for step in &mut self.steps {
+            let kind = registry.step(&step.kind);
+            step.irreversible |= kind.is_some_and(|kind| !kind.is_reversible(&step.with));
+        }
+        self
+    }
+
+    /// The workflow as a Mermaid flow chart: an arrow from each step to those that need it.
+    pub fn graph(&self) -> String {
+        let mut lines = vec!["flowchart LR".to_owned()];
+        for step in &self.steps {
+            let mark = if step.irreversible {
+                " (irreversible)"
+            } else {
+                ""
+            };
+            lines.push(format!(
+                "    {}[\"{}<br/>{}{mark}\"]",
+                step.id, step.id, step.kind
+            ));
+        }
+        for step in &self.steps {
+            for need in &step.needs {
+                let arrow = if step.when.is_some() { "-.->" } else { "-->" };
+                lines.push(format!("    {need} {arrow} {}", step.id));
+            }
+        }
+        lines.join("\n")
     }
 
     /// Checks a workflow that was built in code.
@@ -81,7 +116,7 @@ impl Workflow {
         let source = parse::Source::without_lines(self);
         let problems = check::check(&source, registry);
         if problems.is_empty() {
-            Ok(source.workflow)
+            Ok(source.workflow.with_irreversible_steps(registry))
         } else {
             Err(problems)
         }

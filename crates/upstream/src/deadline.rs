@@ -40,7 +40,8 @@ pub async fn within<T>(
         started.elapsed(),
         result.as_ref().err().and_then(|error| error.status),
     );
-    tracing::debug!(target: "upstream", system, operation, ok = result.is_ok(), status, ?elapsed);
+    let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(target: "upstream", system, operation, ok = result.is_ok(), status, elapsed_us);
     result
 }
 

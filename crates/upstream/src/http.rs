@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::error::{Error, Kind, Reach};
-use crate::token::TokenHandle;
+use crate::token::{Token, TokenHandle};
 
 /// The time to connect.
 pub const CONNECT: Duration = Duration::from_secs(5);
@@ -33,11 +33,14 @@ pub enum BuildError {
     Address(String),
 }
 
+/// The pooled connections that clients share.
+pub type Connections = reqwest::Client;
+
 /// The reqwest client that all of ours are built on.
 ///
 /// # Errors
 /// Trust roots that cannot be used.
-pub fn reqwest_client(trust: &Trust) -> Result<reqwest::Client, BuildError> {
+pub fn reqwest_client(trust: &Trust) -> Result<Connections, BuildError> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
@@ -135,64 +138,111 @@ impl HttpClient {
     ) -> Result<Reply, Error> {
         let url = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
         let token = self.token.current();
-        let mut request = self
-            .client
-            .request(method, url)
-            .bearer_auth(token.expose())
-            .header("accept", "application/json");
+        let mut request = self.client.request(method, url).bearer_auth(token.expose());
         if let Some(body) = body {
             request = request.json(body);
         }
-        let lost = |error: &reqwest::Error| {
-            let reach = if error.is_connect() || error.is_builder() {
-                Reach::NotSent
-            } else {
-                Reach::Unknown
-            };
-            Error::new(
-                self.system,
-                operation,
-                Kind::Unavailable,
-                reach,
-                &token.redact(&chain(error)),
-            )
-        };
-        let response = request.send().await.map_err(|error| lost(&error))?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        let text = response.text().await.map_err(|error| lost(&error))?;
-        if !status.is_success() {
-            let message = token.redact(&message_of(&text));
-            return Err(
-                Error::from_status(self.system, operation, status.as_u16(), &message)
-                    .with_headers(&headers),
-            );
-        }
-        let body = if text.trim().is_empty() {
-            Ok(Value::Null)
-        } else {
-            serde_json::from_str(&text)
-        };
-        let body = body.map_err(|error| {
-            let message = format!("the answer is not JSON: {error}");
-            let base = Error::new(
-                self.system,
-                operation,
-                Kind::Unexpected,
-                Reach::Unknown,
-                &message,
-            );
-            Error {
-                status: Some(status.as_u16()),
-                ..base
-            }
-        })?;
-        Ok(Reply {
-            status: status.as_u16(),
-            headers,
-            body,
-        })
+        exchange(self.system, operation, request, Some(&token)).await
     }
+}
+
+/// A client of any JSON API, for addresses that a workflow names. It follows no redirect either.
+#[derive(Clone, Debug)]
+pub struct OpenClient {
+    client: reqwest::Client,
+    deadline: Duration,
+}
+
+impl OpenClient {
+    /// A client whose requests may each take `deadline`.
+    pub fn new(client: reqwest::Client, deadline: Duration) -> Self {
+        Self { client, deadline }
+    }
+
+    /// Sends one request to an absolute address, with a bearer where there is one.
+    ///
+    /// # Errors
+    /// A status that is not a success, or no readable answer in time.
+    pub async fn send(
+        &self,
+        operation: &str,
+        method: Method,
+        url: &Url,
+        token: Option<&TokenHandle>,
+        body: Option<&Value>,
+    ) -> Result<Reply, Error> {
+        let token = token.map(TokenHandle::current);
+        let mut request = self.client.request(method, url.clone());
+        if let Some(token) = &token {
+            request = request.bearer_auth(token.expose());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = exchange("http", operation, request, token.as_ref());
+        crate::deadline::within("http", operation, self.deadline, answer).await
+    }
+}
+
+async fn exchange(
+    system: &'static str,
+    operation: &str,
+    request: reqwest::RequestBuilder,
+    token: Option<&Token>,
+) -> Result<Reply, Error> {
+    let redact = |text: &str| token.map_or_else(|| text.to_owned(), |token| token.redact(text));
+    let lost = |error: &reqwest::Error| {
+        let reach = if error.is_connect() || error.is_builder() {
+            Reach::NotSent
+        } else {
+            Reach::Unknown
+        };
+        Error::new(
+            system,
+            operation,
+            Kind::Unavailable,
+            reach,
+            &redact(&chain(error)),
+        )
+    };
+    let response = request
+        .header("accept", "application/json")
+        .send()
+        .await
+        .map_err(|error| lost(&error))?;
+    let status = response.status();
+    let headers = response.headers().clone();
+    let text = response.text().await.map_err(|error| lost(&error))?;
+    if !status.is_success() {
+        let message = redact(&message_of(&text));
+        return Err(
+            Error::from_status(system, operation, status.as_u16(), &message).with_headers(&headers),
+        );
+    }
+    let body = if text.trim().is_empty() {
+        Ok(Value::Null)
+    } else {
+        serde_json::from_str(&text)
+    };
+    let body = body.map_err(|error| {
+        let message = format!("the answer is not JSON: {error}");
+        let base = Error::new(
+            system,
+            operation,
+            Kind::Unexpected,
+            Reach::Unknown,
+            &message,
+        );
+        Error {
+            status: Some(status.as_u16()),
+            ..base
+        }
+    })?;
+    Ok(Reply {
+        status: status.as_u16(),
+        headers,
+        body,
+    })
 }
 
 /// The `message` (or `error`) of a JSON error body, else the body itself.

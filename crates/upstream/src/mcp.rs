@@ -5,7 +5,7 @@
 
 mod bearer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,14 @@ struct Inner {
     token: TokenHandle,
     http: reqwest::Client,
     connection: Mutex<Option<Arc<Connection>>>,
-    tools: Mutex<Option<Arc<BTreeSet<String>>>>,
+    tools: Mutex<Option<Listed>>,
+}
+
+/// The tools of a connection: their names, and the schema of each one's arguments.
+#[derive(Clone)]
+struct Listed {
+    names: Arc<BTreeSet<String>>,
+    inputs: Arc<BTreeMap<String, Value>>,
 }
 
 /// What a tool answered.
@@ -88,23 +95,53 @@ impl McpClient {
     /// # Errors
     /// The server cannot be reached or refuses the token.
     pub async fn tools(&self) -> Result<Arc<BTreeSet<String>>, Error> {
+        Ok(self.listed().await?.names)
+    }
+
+    /// The schema of a tool's arguments. `None`: the server lists no such tool for us.
+    ///
+    /// # Errors
+    /// As [`McpClient::tools`].
+    pub async fn input_schema(&self, tool: &str) -> Result<Option<Value>, Error> {
+        Ok(self.listed().await?.inputs.get(tool).cloned())
+    }
+
+    async fn listed(&self) -> Result<Listed, Error> {
         // A new connection forgets the tools, so it comes first.
         let connection = self.connection("list tools").await?;
         let mut tools = self.inner.tools.lock().await;
         if let Some(tools) = &*tools {
-            return Ok(Arc::clone(tools));
+            return Ok(tools.clone());
         }
         let listed = tokio::time::timeout(START, connection.list_all_tools()).await;
         let listed = listed.map_err(|_| self.late("list tools", START))?;
         let listed = listed.map_err(|error| self.service_error("list tools", &error))?;
-        let names = Arc::new(
-            listed
-                .into_iter()
-                .map(|tool| tool.name.into_owned())
-                .collect(),
-        );
-        *tools = Some(Arc::clone(&names));
-        Ok(names)
+        let inputs: BTreeMap<String, Value> = listed
+            .into_iter()
+            .map(|tool| {
+                (
+                    tool.name.into_owned(),
+                    Value::Object((*tool.input_schema).clone()),
+                )
+            })
+            .collect();
+        let fresh = Listed {
+            names: Arc::new(inputs.keys().cloned().collect()),
+            inputs: Arc::new(inputs),
+        };
+        *tools = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    /// What the server calls itself, and its version. Empty where it does not say.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the token.
+    pub async fn server(&self) -> Result<(String, String), Error> {
+        let connection = self.connection("ask the server's name").await?;
+        let said = connection.peer_info();
+        let me = said.as_ref().and_then(|info| info.server_info.as_ref());
+        Ok(me.map_or_else(Default::default, |me| (me.name.clone(), me.version.clone())))
     }
 
     /// Calls a tool. `operation` completes the sentence "could not …".

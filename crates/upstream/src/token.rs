@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 /// Where a secret came from; shown in every refusal, so that people know what to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,13 @@ pub enum Origin {
         variable: String,
         /// The file.
         path: PathBuf,
+    },
+    /// A place that the configuration file refers to.
+    Referred {
+        /// What the secret is for, for example `GITEA_TOKEN`.
+        name: String,
+        /// Where it is, in words.
+        place: String,
     },
     /// Made by this process for itself, for example by the embedded sandbox.
     Own(String),
@@ -31,7 +40,10 @@ impl Origin {
     /// The variable that configures this secret.
     pub fn name(&self) -> &str {
         match self {
-            Self::Variable(name) | Self::File { variable: name, .. } | Self::Own(name) => name,
+            Self::Variable(name)
+            | Self::File { variable: name, .. }
+            | Self::Referred { name, .. }
+            | Self::Own(name) => name,
         }
     }
 }
@@ -43,6 +55,7 @@ impl fmt::Display for Origin {
             Self::File { variable, path } => {
                 write!(f, "file {} (from {variable}_FILE)", path.display())
             }
+            Self::Referred { place, .. } => f.write_str(place),
             Self::Own(name) => write!(f, "{name} (made by this process)"),
         }
     }
@@ -94,7 +107,10 @@ pub struct TokenError {
 impl TokenError {
     /// What to do next.
     pub fn remedy(&self) -> String {
-        let name = self.origin.name();
+        let name = match &self.origin {
+            Origin::Referred { place, .. } => place,
+            other => other.name(),
+        };
         match self.fault {
             TokenFault::Absent => {
                 format!("set {name}, or {name}_FILE to the path of a file that holds it")
@@ -189,6 +205,22 @@ impl Token {
         self.trimmed
     }
 
+    /// A short digest that tells two secrets apart and tells nothing else, with the length in bytes.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.expose().as_bytes());
+        let start: String = digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("sha256:{start} ({} bytes)", self.expose().len())
+    }
+
+    /// Whether both are the same secret.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+
     /// The text with every occurrence of the secret replaced by stars.
     pub fn redact(&self, text: &str) -> String {
         text.replace(self.expose(), "***")
@@ -220,28 +252,88 @@ fn is_placeholder(text: &str) -> bool {
 }
 
 /// What clients hold instead of a token: the token is taken anew for each request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TokenHandle {
-    token: Arc<Token>,
+    inner: Arc<Handle>,
 }
+
+struct Handle {
+    origin: Origin,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    token: Token,
+    /// When the file was last looked at. `None`: it comes from no file.
+    looked: Option<Instant>,
+}
+
+/// How old a look at a token's file may be. A mounted secret changes about once a minute at best.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl TokenHandle {
     /// A handle on a token that does not change.
     pub fn fixed(token: Token) -> Self {
+        Self::build(token, None)
+    }
+
+    /// A handle on the token in a file; a new content is taken over within seconds, a bad one is not.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no token.
+    pub fn from_file(origin: &Origin) -> Result<Self, TokenError> {
+        Ok(Self::build(read(origin)?, Some(Instant::now())))
+    }
+
+    fn build(token: Token, looked: Option<Instant>) -> Self {
+        let origin = token.origin().clone();
+        let current = Mutex::new(Current { token, looked });
         Self {
-            token: Arc::new(token),
+            inner: Arc::new(Handle { origin, current }),
         }
     }
 
     /// The token as of now.
     pub fn current(&self) -> Token {
-        (*self.token).clone()
+        let mut current = self
+            .inner
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if current.looked.is_some_and(|at| at.elapsed() >= LOOK_AGAIN) {
+            current.looked = Some(Instant::now());
+            match read(&self.inner.origin) {
+                Ok(token) => current.token = token,
+                Err(error) => {
+                    tracing::warn!(%error, "the token's file was changed to something that is no token; the last good one stays in use");
+                }
+            }
+        }
+        current.token.clone()
     }
 
     /// Where it came from.
     pub fn origin(&self) -> &Origin {
-        self.token.origin()
+        &self.inner.origin
     }
+}
+
+impl fmt::Debug for TokenHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHandle(***)")
+    }
+}
+
+fn read(origin: &Origin) -> Result<Token, TokenError> {
+    let unreadable = || TokenError {
+        origin: origin.clone(),
+        fault: TokenFault::Unreadable,
+    };
+    let Origin::File { path, .. } = origin else {
+        return Err(unreadable());
+    };
+    let text = std::fs::read_to_string(path).map_err(|_| unreadable())?;
+    Token::new(&text, origin.clone())
 }
 
 #[cfg(test)]
@@ -301,7 +393,7 @@ mod tests {
         let token = Token::new("s3cret", Origin::variable("T")).unwrap();
         assert_eq!(
             format!("{token:?} {:?}", TokenHandle::fixed(token.clone())),
-            "Token(***) TokenHandle { token: Token(***) }"
+            "Token(***) TokenHandle(***)"
         );
         assert_eq!(token.redact("bad token s3cret!"), "bad token ***!");
     }

@@ -2,11 +2,21 @@
 
 use forgeline_provision::{Provisioner, RunView, Started};
 use forgeline_step_engine::{Decision, RunState};
+use serde_json::{Map, Value, json};
 
-use super::{create, local, refuse, refuse_run};
+use super::remote::Server;
+use super::{local, refuse, refuse_run, run};
 use crate::cli::{Cancel, Format, List, Resume, Status};
 use crate::env::Env;
 use crate::{exit, output, wire};
+
+/// Arguments of a tool; what is not given is left out.
+fn arguments<const N: usize>(given: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    let given = given.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
 
 /// A fresh sandbox has no earlier run: exit 2 with what helps.
 fn no_sandbox() -> u8 {
@@ -22,6 +32,17 @@ fn no_sandbox() -> u8 {
 pub(super) async fn status(env: &Env, args: Status) -> u8 {
     if args.sandbox {
         return no_sandbox();
+    }
+    match Server::named(env, &args.remote) {
+        Ok(None) => {}
+        Ok(Some(server)) => {
+            let asked = arguments([
+                ("project", args.project.map(Value::from)),
+                ("run_id", args.run.map(Value::from)),
+            ]);
+            return server.look(asked, args.output.format).await;
+        }
+        Err(code) => return code,
     }
     let provisioner = match wire::reader(env) {
         Ok(provisioner) => provisioner,
@@ -56,11 +77,23 @@ pub(super) async fn list(env: &Env, args: List) -> u8 {
             return exit::USAGE;
         }
     };
+    match Server::named(env, &args.remote) {
+        Ok(None) => {}
+        Ok(Some(server)) => {
+            let asked = arguments([
+                ("state", state.map(|state| json!(state))),
+                ("limit", Some(json!(args.limit))),
+            ]);
+            return server.list(asked, args.output.format).await;
+        }
+        Err(code) => return code,
+    }
     let provisioner = match wire::reader(env) {
         Ok(provisioner) => provisioner,
         Err(error) => return refuse(&error),
     };
-    let list = provisioner.list(state, args.limit, None).await;
+    let limit = usize::try_from(args.limit).unwrap_or(50);
+    let list = provisioner.list(state, limit, None).await;
     output::list(&list, args.output.format);
     list.error
         .map_or(exit::OK, |error| exit::of_error(&error.code))
@@ -76,6 +109,24 @@ pub(super) async fn resume(env: &Env, args: Resume) -> u8 {
         (_, _, true) => Decision::Abandon,
         (false, None, false) => Decision::Continue,
     };
+    match Server::named(env, &args.remote) {
+        Ok(None) => {}
+        Ok(Some(server)) => {
+            let (action, step) = match decision {
+                Decision::Continue => ("continue", None),
+                Decision::RetryUndo => ("retry_undo", None),
+                Decision::Skip(step) => ("skip", Some(json!(step))),
+                Decision::Abandon => ("abandon", None),
+            };
+            let asked = arguments([
+                ("run_id", Some(json!(args.run))),
+                ("action", Some(json!(action))),
+                ("step", step),
+            ]);
+            return server.run("run_resume", asked, args.output.format).await;
+        }
+        Err(code) => return code,
+    }
     let provisioner = match wire::writer(env, "forgeline resume").await {
         Ok(provisioner) => provisioner,
         Err(error) => return refuse_run(env, None, &error, args.output.format),
@@ -95,6 +146,14 @@ pub(super) async fn cancel(env: &Env, args: Cancel) -> u8 {
     if args.sandbox {
         return no_sandbox();
     }
+    match Server::named(env, &args.remote) {
+        Ok(None) => {}
+        Ok(Some(server)) => {
+            let asked = arguments([("run_id", Some(json!(args.run)))]);
+            return server.run("run_cancel", asked, args.output.format).await;
+        }
+        Err(code) => return code,
+    }
     let provisioner = match wire::writer(env, "forgeline cancel").await {
         Ok(provisioner) => provisioner,
         Err(error) => return refuse_run(env, None, &error, args.output.format),
@@ -113,15 +172,7 @@ async fn finish(provisioner: &Provisioner, view: RunView, format: Format) -> u8 
         .then(|| view.run_id.as_ref()?.parse().ok())
         .flatten();
     let view = match goes_on {
-        Some(run_id) => match create::follow(
-            provisioner,
-            &Started {
-                run_id,
-                joined: false,
-            },
-        )
-        .await
-        {
+        Some(run_id) => match run::follow(provisioner, &Started::known(run_id), format).await {
             Ok(view) => view,
             Err(code) => return code,
         },

@@ -14,6 +14,7 @@ pub(super) async fn run(args: cli::Sandbox) -> u8 {
     let options = Options {
         latency: args.latency,
         first_port: args.port,
+        gitea: args.gitea,
     };
     let sandbox = match Sandbox::start(&options).await {
         Ok(sandbox) => sandbox,

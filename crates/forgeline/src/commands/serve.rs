@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forgeline_auth::{Caller, Gate, StaticToken};
-use forgeline_mcp_server::http::{Reach, Readiness};
+use forgeline_mcp_server::http::{Reach, Readiness, Watched};
 use forgeline_mcp_server::{Server, http, stdio};
 use forgeline_provision::Provisioner;
 use forgeline_sandbox::{Options, Sandbox};
@@ -24,18 +24,11 @@ pub(super) async fn run(env: &Env, args: Serve) -> u8 {
     }
     let options = Options {
         latency: args.latency.unwrap_or_default(),
-        first_port: None,
+        ..Options::default()
     };
     let sandbox = match Sandbox::start(&options).await {
         Ok(sandbox) => sandbox,
-        Err(error) => {
-            output::complain(
-                &error.to_string(),
-                None,
-                Some("install git and make the temporary directory writable"),
-            );
-            return exit::UNEXPECTED;
-        }
+        Err(error) => return super::no_sandbox_here(&error),
     };
     let env = Env::of_sandbox(sandbox.exports(), &sandbox.data_dir(), env);
     with(&env, &args, Some(&sandbox)).await
@@ -47,20 +40,23 @@ async fn with(env: &Env, args: &Serve, sandbox: Option<&Sandbox>) -> u8 {
         Err(error) => return no_signals(&error),
     };
     if args.stdio {
-        over_stdio(env, signals).await
+        over_stdio(env, args, signals).await
     } else {
         over_http(env, args, sandbox, signals).await
     }
 }
 
-async fn over_stdio(env: &Env, mut signals: Signals) -> u8 {
+async fn over_stdio(env: &Env, args: &Serve, mut signals: Signals) -> u8 {
     let (provisioner, broken) = match wire::server(env).await {
         Ok(connected) => connected,
         Err(error) => return refuse(&error),
     };
     resume(&provisioner, broken.as_ref()).await;
-    let server =
-        Server::new(provisioner.clone()).for_local(Caller::admin(format!("local:{}", env.user())));
+    let mut caller = Caller::admin(format!("local:{}", env.user()));
+    if args.read_only {
+        caller = caller.read_only();
+    }
+    let server = Server::new(provisioner.clone()).for_local(caller);
     let stop = CancellationToken::new();
     let served = tokio::select! {
         served = stdio::serve(server, stop.clone()) => served,
@@ -88,8 +84,7 @@ fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
     let text = args
         .listen
         .as_deref()
-        .or_else(|| env.filled("FORGELINE_LISTEN"))
-        .unwrap_or("127.0.0.1:3210");
+        .unwrap_or_else(|| env.or_default("FORGELINE_LISTEN"));
     let Ok(address) = text.parse::<SocketAddr>() else {
         output::complain(
             &format!("`{text}` is no address to listen on"),
@@ -102,13 +97,13 @@ fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
             exit::CONFIGURATION
         });
     };
-    match config::static_token(env) {
-        Ok(Some(token)) => Ok(Door {
+    match config::callers(env) {
+        Ok(callers) if !callers.is_empty() => Ok(Door {
             address,
-            gate: Gate::new(vec![token]),
+            gate: Gate::new(callers),
             made: None,
         }),
-        Ok(None) if address.ip().is_loopback() => {
+        Ok(_) if address.ip().is_loopback() => {
             let made = bearer().map_err(|why| {
                 output::complain(
                     "no bearer can be made for this process",
@@ -128,7 +123,7 @@ fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
                 })
                 .map_err(|_| exit::UNEXPECTED)
         }
-        Ok(None) => {
+        Ok(_) => {
             let problem = format!(
                 "environment variable FORGELINE_STATIC_TOKEN is not set, and {address} can be reached from elsewhere"
             );
@@ -141,8 +136,8 @@ fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
             );
             Err(exit::CONFIGURATION)
         }
-        Err(problem) => {
-            output::complain_of(&[problem]);
+        Err(problems) => {
+            output::complain_of(&problems);
             Err(exit::CONFIGURATION)
         }
     }
@@ -160,10 +155,14 @@ fn bearer() -> Result<String, String> {
 }
 
 async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signals: Signals) -> u8 {
-    let door = match door(env, args) {
+    let env = &wire::prepared(env).await;
+    let mut door = match door(env, args) {
         Ok(door) => door,
         Err(code) => return code,
     };
+    if args.read_only {
+        door.gate = door.gate.read_only();
+    }
     let (provisioner, broken) = match wire::server(env).await {
         Ok(connected) => connected,
         Err(error) => return refuse(&error),
@@ -185,7 +184,15 @@ async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signa
 
     let trouble: Arc<Mutex<Option<String>>> =
         Arc::new(Mutex::new(broken.map(|error| error.to_string())));
-    let readiness = readiness(&trouble);
+    let metrics = crate::logging::metrics().clone();
+    let watched = Watched {
+        readiness: readiness(&trouble),
+        metrics: metrics.clone(),
+    };
+    tokio::spawn({
+        let engine = provisioner.engine().clone();
+        async move { metrics.watch(engine).await }
+    });
     let reach = Reach {
         allowed_hosts: env.list("FORGELINE_ALLOWED_HOSTS"),
         allowed_origins: env.list("FORGELINE_ALLOWED_ORIGINS"),
@@ -194,7 +201,7 @@ async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signa
     let serving = tokio::spawn({
         let server = Server::new(provisioner.clone());
         let (gate, stop) = (door.gate.clone(), stop.clone());
-        async move { http::serve(listener, server, gate, &reach, readiness, stop).await }
+        async move { http::serve(listener, server, gate, &reach, watched, stop).await }
     });
     let fenced = wait_for_end(&mut signals, &provisioner, &trouble).await;
     output::say("stopping: running steps reach their journal point");

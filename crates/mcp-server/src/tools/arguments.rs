@@ -37,6 +37,19 @@ pub(super) fn required<'a>(arguments: &'a JsonObject, name: &str) -> Result<&'a 
     text(arguments, name)?.ok_or_else(|| bad(format!("`{name}` is missing")))
 }
 
+/// A list of texts; empty when it is not given.
+pub(super) fn texts(arguments: &JsonObject, name: &str) -> Result<Vec<String>, ErrorView> {
+    let wrong = |other: &Value| bad(format!("`{name}` must be a list of strings, not {other}"));
+    match arguments.get(name) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| wrong(item)))
+            .collect(),
+        Some(other) => Err(wrong(other)),
+    }
+}
+
 /// A whole number up to `most`; `None` when it is not given.
 pub(super) fn number(
     arguments: &JsonObject,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forgeline_auth::Scope;
 use forgeline_provision::{Actor, ErrorView, ProjectList, RunView};
 use forgeline_step_engine::{Decision, RunState};
 use rmcp::RoleServer;
@@ -19,7 +20,7 @@ const READ: Nature = Nature {
     idempotent: true,
 };
 
-pub(super) fn tools() -> Vec<Tool> {
+pub(super) fn tools() -> Vec<(Scope, Tool)> {
     let wait = json!({"type": "integer", "minimum": 0, "maximum": 300, "description": "How long the call waits for the run to settle."});
     let run_id = json!({"type": "string", "description": "The run_id of an answer."});
     let states = json!([
@@ -33,7 +34,7 @@ pub(super) fn tools() -> Vec<Tool> {
         "abandoned"
     ]);
     vec![
-        tool(
+        (Scope::Read, tool(
             "project_status".into(),
             "Project status",
             "Where a project's newest run, or one run, stands. Reads the journal only; with wait_seconds it waits for the run to settle.".into(),
@@ -43,8 +44,8 @@ pub(super) fn tools() -> Vec<Tool> {
             }, "additionalProperties": false}),
             schema::run_view(),
             READ,
-        ),
-        tool(
+        )),
+        (Scope::Read, tool(
             "project_list".into(),
             "Project list",
             "All projects by their newest runs: stuck ones first, then the newest.".into(),
@@ -55,8 +56,8 @@ pub(super) fn tools() -> Vec<Tool> {
             }, "additionalProperties": false}),
             schema::project_list(),
             READ,
-        ),
-        tool(
+        )),
+        (Scope::Create, tool(
             "run_resume".into(),
             "Resume a run",
             "Acts on a run that stands still: `continue` an interrupted or kept one, `retry_undo` of a stuck one, `skip` one of its steps, `abandon` it.".into(),
@@ -68,8 +69,8 @@ pub(super) fn tools() -> Vec<Tool> {
             }, "required": ["run_id"], "additionalProperties": false}),
             schema::run_view(),
             Nature { read_only: false, destructive: true, idempotent: true },
-        ),
-        tool(
+        )),
+        (Scope::Create, tool(
             "run_cancel".into(),
             "Cancel a run",
             "Starts nothing more, lets requests in flight end, then undoes what the run made.".into(),
@@ -77,7 +78,7 @@ pub(super) fn tools() -> Vec<Tool> {
                 "required": ["run_id"], "additionalProperties": false}),
             schema::run_view(),
             Nature { read_only: false, destructive: true, idempotent: true },
-        ),
+        )),
     ]
 }
 
@@ -132,9 +133,12 @@ pub(super) async fn list(server: &Server, given: JsonObject) -> Answer {
                     .ok_or_else(|| arguments::bad(format!("there is no state `{word}`")))
             })
             .transpose()?;
-        let limit = arguments::number(&given, "limit", 200)?
-            .unwrap_or(50)
-            .max(1);
+        let limit = arguments::number(&given, "limit", 200)?.unwrap_or(50);
+        if limit == 0 {
+            return Err(arguments::bad(
+                "`limit` must be a whole number from 1 to 200, not 0".into(),
+            ));
+        }
         Ok((
             state,
             usize::try_from(limit).unwrap_or(50),

@@ -1,6 +1,7 @@
 //! A workflow as a tool: its inputs, and what every run takes besides.
 
-use forgeline_provision::{Actor, Call, ErrorView, RunView, Started};
+use forgeline_auth::Scope;
+use forgeline_provision::{Actor, Call, Entry, ErrorView, RunView, Started};
 use forgeline_step_engine::journal::RunOptions;
 use forgeline_step_engine::{OnFailure, Workflow};
 use rmcp::RoleServer;
@@ -30,10 +31,30 @@ fn input(workflow: &Workflow) -> Value {
         json!({"type": "string", "enum": ["compensate", "keep"], "default": "compensate", "description": "After a failure, undo what this run made, or keep it."}),
     );
     properties.insert(
+        "dry_run".into(),
+        json!({"type": "boolean", "default": false, "description": "Only look, and answer the plan: what would be created, found, updated, blocked. Writes nothing."}),
+    );
+    properties.insert(
+        "request_id".into(),
+        json!({"type": "string", "minLength": 1, "maxLength": 200, "description": "Your name for this request: repeating it answers the same run, other inputs under it are refused."}),
+    );
+    properties.insert(
         "wait_seconds".into(),
         json!({"type": "integer", "minimum": 0, "maximum": 300, "default": 40, "description": "How long the call waits; the run goes on after it."}),
     );
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// What a caller needs for a workflow: `forgeline:create` for those that ship, admin for a user's unless the file names
+/// another.
+pub(super) fn scope(entry: &Entry) -> Scope {
+    let named = entry.workflow.scope.as_deref().and_then(Scope::parse);
+    let default = if entry.shipped {
+        Scope::Create
+    } else {
+        Scope::Admin
+    };
+    named.unwrap_or(default)
 }
 
 pub(super) fn tool(workflow: &Workflow) -> Tool {
@@ -78,11 +99,18 @@ pub(super) async fn call(
         Ok(options) => options,
         Err(error) => return refused(error),
     };
+    let dry_run = match flag(&mut given, "dry_run") {
+        Ok(dry_run) => dry_run,
+        Err(error) => return refused(error),
+    };
     let call = Call {
         workflow: workflow.to_owned(),
         inputs: given,
         options,
     };
+    if dry_run {
+        return Answer::of_run(&provisioner.plan(&call, actor).await);
+    }
     let started: Started = match provisioner.start(&call, actor).await {
         Ok(started) => started,
         Err(view) => return Answer::of_run(&view),
@@ -94,12 +122,13 @@ pub(super) async fn call(
 /// Takes what is not an input of the workflow out of the arguments.
 fn options(given: &mut JsonObject) -> Result<RunOptions, ErrorView> {
     given.remove("wait_seconds");
-    let adopt = match given.remove("adopt") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(adopt)) => adopt,
+    let adopt = flag(given, "adopt")?;
+    let request_id = match given.remove("request_id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) if (1..=200).contains(&id.chars().count()) => Some(id),
         Some(other) => {
             return Err(arguments::bad(format!(
-                "`adopt` must be true or false, not {other}"
+                "`request_id` must be a string of 1 to 200 characters, not {other}"
             )));
         }
     };
@@ -113,5 +142,20 @@ fn options(given: &mut JsonObject) -> Result<RunOptions, ErrorView> {
             )));
         }
     };
-    Ok(RunOptions { adopt, on_failure })
+    Ok(RunOptions {
+        adopt,
+        on_failure,
+        request_id,
+        ..RunOptions::default()
+    })
+}
+
+fn flag(given: &mut JsonObject, name: &str) -> Result<bool, ErrorView> {
+    match given.remove(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(flag),
+        Some(other) => Err(arguments::bad(format!(
+            "`{name}` must be true or false, not {other}"
+        ))),
+    }
 }

@@ -12,11 +12,8 @@ pub(super) type Map = fn(Error, &Need<'_>) -> StepError;
 /// A failed call to Gitea, over either door.
 pub(super) fn gitea(upstreams: &Upstreams, error: Error, right: &str, map: Map) -> StepError {
     let over_mcp = error.system == "gitea-mcp";
-    let token = if over_mcp {
-        upstreams.gitea.mcp_token()
-    } else {
-        upstreams.gitea.rest_token()
-    };
+    let rest = upstreams.gitea.rest_token().filter(|_| !over_mcp);
+    let token = rest.unwrap_or(upstreams.gitea.mcp_token());
     let variable = if over_mcp {
         "GITEA_MCP_TOKEN"
     } else {

@@ -208,6 +208,13 @@ impl Step for Describe {
         Ok(Undone::Removed)
     }
 
+    fn requests(&self, _with: &Value) -> Vec<(&'static str, u32)> {
+        match self.forge {
+            Forge::Gitea => vec![("gitea", 2)],
+            Forge::Github => vec![("github", 2)],
+        }
+    }
+
     fn creates_first(&self, with: &Value) -> bool {
         is_created(&with["repository"])
     }

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forgeline_gitea::{NewRepository, Repository};
+use forgeline_gitea::{Content, NewRepository, Repository};
 use forgeline_step_engine::{
-    Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone,
+    Effect, Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone,
 };
 use forgeline_upstream::{Error, FullName, Kind};
 use serde_json::{Value, json};
 
 use super::blame::{self, Map};
 use super::issue::marker_of_run;
-use super::with::{kept, repository, text, with_command};
+use super::with::{kept, repository, text, visibility_change, with_command};
 use crate::ownership::{Facts, Whose, claim, is_ours, whose};
 use crate::refusal::{of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
@@ -27,6 +27,20 @@ pub(super) const KIND: KindSpec = KindSpec {
         Field::required("owner", "a user or an organisation"),
         Field::required("name", "the repository's name"),
         Field::optional("visibility", "`private` (default) or `public`"),
+        Field::optional(
+            "template",
+            "owner/repo of a template repository whose files it starts with",
+        ),
+        Field::optional(
+            "default_branch",
+            "the branch of the first commit; `main` by default",
+        ),
+        Field::optional("readme", "a readme template that Gitea knows"),
+        Field::optional("license", "a licence that Gitea knows, for example `MIT`"),
+        Field::optional(
+            "gitignore",
+            "gitignore templates that Gitea knows, comma-separated",
+        ),
     ],
     outputs: &[
         "id",
@@ -55,6 +69,37 @@ impl GiteaRepository {
             .repository(name)
             .await
             .map_err(|error| self.failed(error, of_read))
+    }
+
+    async fn create(
+        &self,
+        new: &NewRepository,
+        template: Option<&FullName>,
+    ) -> Result<Value, StepError> {
+        let gitea = &self.0.gitea;
+        let Some(template) = template else {
+            let made = gitea.create_repository(new).await;
+            return Ok(output(
+                &made.map_err(|error| self.failed(error, of_create))?,
+            ));
+        };
+        let made = gitea.generate_repository(template, new).await;
+        let made = made.map_err(|error| {
+            let missing = error.kind == Kind::NotFound || error.status == Some(422);
+            let failed = self.failed(error, of_create);
+            if missing && failed.effect == Effect::None {
+                let remedy = format!(
+                    "mark {template} as a template in its settings in Gitea, and let the user of GITEA_TOKEN read it"
+                );
+                return StepError {
+                    code: "template.unusable".into(),
+                    remedy: Some(remedy),
+                    ..failed
+                };
+            }
+            failed
+        })?;
+        Ok(output(&made))
     }
 
     async fn repair(
@@ -150,6 +195,31 @@ impl GiteaRepository {
     }
 }
 
+/// The first content, as the step asks for it.
+fn content(with: &Value) -> Content {
+    let given = |name: &str| Some(text(with, name).to_owned()).filter(|text| !text.is_empty());
+    Content {
+        default_branch: given("default_branch").unwrap_or_else(|| "main".into()),
+        readme: given("readme"),
+        license: given("license"),
+        gitignore: given("gitignore"),
+    }
+}
+
+/// The template's name. `None`: no template was asked for.
+fn template(with: &Value) -> Result<Option<FullName>, StepError> {
+    let given = text(with, "template");
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let parts = given.split_once('/');
+    let name = parts.and_then(|(owner, name)| FullName::new(owner, name));
+    name.map(Some).ok_or_else(|| {
+        StepError::refused("input.invalid", format!("`{given}` is no template"))
+            .remedy("write it as owner/repo")
+    })
+}
+
 fn delete_command(url: &str, name: &FullName) -> String {
     let root = url
         .strip_suffix(&format!("/{name}"))
@@ -210,6 +280,11 @@ impl Step for GiteaRepository {
             Found::Adopted(output) => Ok(output.clone()),
             Found::Project(output) => self.repair(&name, output, private).await,
             Found::Ours(output) => {
+                if template(with)?.is_some() {
+                    // It counts only once its branches are settled; an earlier attempt may have died before.
+                    let settled = self.0.gitea.settle_branches(&name).await;
+                    settled.map_err(|error| self.failed(error, of_read))?;
+                }
                 if cx.fact("archiving").is_some() {
                     // An undo of this run stopped half-way, and the run goes forward again.
                     self.0
@@ -225,14 +300,9 @@ impl Step for GiteaRepository {
                     full_name: name,
                     description: claim(cx),
                     private,
+                    content: content(with),
                 };
-                let made = self
-                    .0
-                    .gitea
-                    .create_repository(&new)
-                    .await
-                    .map_err(|error| self.failed(error, of_create))?;
-                Ok(output(&made))
+                self.create(&new, template(with)?.as_ref()).await
             }
         }
     }
@@ -255,6 +325,23 @@ impl Step for GiteaRepository {
             Err(error) => Err(error),
         };
         undone.map_err(|error| with_command(error, command))
+    }
+
+    async fn changes(
+        &self,
+        _cx: &StepCx,
+        with: &Value,
+        found: &Value,
+    ) -> Result<Vec<String>, StepError> {
+        Ok(visibility_change(with, found))
+    }
+
+    fn requests(&self, with: &Value) -> Vec<(&'static str, u32)> {
+        if text(with, "template").is_empty() {
+            vec![("gitea_mcp", 1)]
+        } else {
+            vec![("gitea", 3)]
+        }
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {

@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 
 use super::blame::{self, Map};
 use super::push_mirror::pushed_fact;
-use super::with::{kept, repository, text, with_command};
+use super::with::{kept, repository, text, visibility_change, with_command};
 use crate::ownership::{Facts, Whose, claim, is_ours, whose};
 use crate::refusal::{of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
@@ -272,6 +272,19 @@ impl Step for GithubRepository {
             Err(error) => Err(error),
         };
         undone.map_err(|error| with_command(error, format!("gh repo delete {name} --yes")))
+    }
+
+    async fn changes(
+        &self,
+        _cx: &StepCx,
+        with: &Value,
+        found: &Value,
+    ) -> Result<Vec<String>, StepError> {
+        Ok(visibility_change(with, found))
+    }
+
+    fn requests(&self, _with: &Value) -> Vec<(&'static str, u32)> {
+        vec![("github", 1)]
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forgeline_gitea::{Issue, NewIssue};
+use forgeline_gitea::{Issue, Label, NewIssue};
 use forgeline_step_engine::{
     Field, Found, KindSpec, RunId, Seen, Step, StepCx, StepError, Timing, Undone,
 };
@@ -27,16 +27,24 @@ pub(super) const KIND: KindSpec = KindSpec {
             "gitea",
             "the output of the step that made the Gitea repository",
         ),
-        Field::required(
+        Field::optional(
             "github",
             "the output of the step that made the GitHub repository",
         ),
-        Field::required(
+        Field::optional(
             "namespace",
             "the output of the step that made the namespace",
         ),
+        Field::optional(
+            "commit",
+            "the output of the step that committed the manifests",
+        ),
         Field::optional("title", "the title; default `Welcome to NAME`"),
         Field::optional("body", "Markdown that stands above the list"),
+        Field::optional(
+            "labels",
+            "names of labels; those that are missing are created",
+        ),
     ],
     outputs: &["number", "url"],
 };
@@ -67,6 +75,76 @@ impl FirstIssue {
         }
     }
 
+    /// The labels that were asked for; those that are missing are made, and journaled before they are.
+    async fn labels(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+        with: &Value,
+    ) -> Result<Vec<Label>, StepError> {
+        let wanted = wanted_labels(with);
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gitea = &self.0.gitea;
+        let there = gitea.labels(name).await;
+        let there = there.map_err(|error| self.failed(error, of_read))?;
+        if cx.fact(LABELS_BEFORE).is_none() {
+            let before: Vec<&str> = there.iter().map(|label| label.name.as_str()).collect();
+            cx.record_fact(LABELS_BEFORE, json!(before)).await?;
+        }
+        let mut labels = Vec::new();
+        for label in wanted {
+            let known = there
+                .iter()
+                .find(|known| known.name.eq_ignore_ascii_case(label));
+            labels.push(match known {
+                Some(known) => known.clone(),
+                None => gitea
+                    .create_label(name, label)
+                    .await
+                    .map_err(|error| self.failed(error, of_write))?,
+            });
+        }
+        Ok(labels)
+    }
+
+    /// Deletes the labels that this run made and nobody uses; in a repository of this run they go with it.
+    async fn remove_labels(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+        with: &Value,
+    ) -> Result<(), StepError> {
+        let Some(before) = cx.fact(LABELS_BEFORE) else {
+            return Ok(());
+        };
+        let before = before.as_array().cloned().unwrap_or_default();
+        let gitea = &self.0.gitea;
+        let there = match gitea.labels(name).await {
+            Ok(there) => there,
+            Err(error) if error.kind == Kind::NotFound => return Ok(()),
+            Err(error) => return Err(self.failed(error, of_read)),
+        };
+        for label in there {
+            let wanted = wanted_labels(with)
+                .iter()
+                .any(|wanted| label.name.eq_ignore_ascii_case(wanted));
+            if !wanted || before.iter().any(|known| *known == label.name.as_str()) {
+                continue;
+            }
+            let used = gitea.has_issues_with_label(name, &label.name).await;
+            if used.map_err(|error| self.failed(error, of_read))? {
+                continue;
+            }
+            self.0
+                .announce(cx, &format!("gitea:{name} label {}", label.name));
+            let removed = gitea.delete_label(name, label.id).await;
+            removed.map_err(|error| self.failed(error, of_write))?;
+        }
+        Ok(())
+    }
+
     /// Deletes one issue after its marker was read again: numbers restart when a repository is made anew.
     async fn remove(
         &self,
@@ -94,6 +172,17 @@ impl FirstIssue {
     }
 }
 
+/// The fact that names the labels that were there before this run.
+const LABELS_BEFORE: &str = "labels_before";
+
+fn wanted_labels(with: &Value) -> Vec<&str> {
+    let items = with["labels"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    items.iter().filter_map(Value::as_str).collect()
+}
+
 fn body(cx: &StepCx, with: &Value) -> String {
     let mut body = String::new();
     let above = text(with, "body");
@@ -101,12 +190,17 @@ fn body(cx: &StepCx, with: &Value) -> String {
         body.push_str(above);
         body.push_str("\n\n");
     }
-    let (gitea, github, namespace) = (&with["gitea"], &with["github"], &with["namespace"]);
+    let (gitea, github, commit) = (&with["gitea"], &with["github"], &with["commit"]);
+    let manifests = match text(commit, "branch") {
+        "" => String::new(),
+        branch => format!("{} on branch {branch}", text(commit, "repository")),
+    };
     let lines = [
         ("Gitea repository", text(gitea, "url")),
         ("GitHub repository", text(github, "url")),
         ("Push mirror", text(github, "clone_url")),
-        ("Namespace", text(namespace, "name")),
+        ("Namespace", text(&with["namespace"], "name")),
+        ("Manifests", &manifests),
     ];
     for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         // Writing to a String does not fail.
@@ -155,6 +249,7 @@ impl Step for FirstIssue {
                 let new = NewIssue {
                     title,
                     body: body(cx, with),
+                    labels: self.labels(cx, &name, with).await?,
                 };
                 let opened = self
                     .0
@@ -179,6 +274,7 @@ impl Step for FirstIssue {
         for issue in &ours {
             self.remove(cx, &name, issue.number, &marker).await?;
         }
+        self.remove_labels(cx, &name, with).await?;
         Ok(if ours.is_empty() {
             Undone::NotThere
         } else {
@@ -210,6 +306,15 @@ impl Step for FirstIssue {
             self.remove(cx, &name, issue.number, &marker).await?;
         }
         Ok(())
+    }
+
+    fn requests(&self, with: &Value) -> Vec<(&'static str, u32)> {
+        let labels = u32::try_from(wanted_labels(with).len()).unwrap_or(0);
+        if labels == 0 {
+            return vec![("gitea_mcp", 1)];
+        }
+        // The list, those that are missing at worst, and the issue read back.
+        vec![("gitea_mcp", 1), ("gitea", labels + 2)]
     }
 
     fn creates_first(&self, with: &Value) -> bool {

@@ -2,13 +2,13 @@
 //!
 //! Ours by run id and project in labels and annotations of the POST itself, then by its uid in the journal. Undoing
 //! deletes exactly that uid, and only while nothing else stands in it; a kind that cannot be listed counts as present.
-//! What an adopted namespace holds is left untouched.
+//! What an adopted namespace holds is left untouched. A bare one is made for GitOps to fill.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forgeline_kubernetes::manifest::{self, Claim};
-use forgeline_kubernetes::{Deleted, Namespace};
+use forgeline_kubernetes::manifest::{self, Claim, Policy};
+use forgeline_kubernetes::{Deleted, Kubernetes, Namespace};
 use forgeline_step_engine::{
     Effect, Field, Found, KindSpec, Origin, Seen, Step, StepCx, StepError, Timing, Undone,
 };
@@ -23,27 +23,58 @@ use crate::upstreams::Upstreams;
 pub(super) const KIND: KindSpec = KindSpec {
     name: "infra.namespace",
     description: "The project's Kubernetes namespace with limits, quota and network policy.",
-    with: &[Field::required("name", "the namespace's name")],
+    with: &[
+        Field::required("name", "the namespace's name"),
+        Field::optional(
+            "policy",
+            "quota, limits and the like; see [infra] in the configuration file",
+        ),
+        Field::optional(
+            "bare",
+            "true: only the namespace, for GitOps to fill; false by default",
+        ),
+    ],
     outputs: &["mode", "name", "uid", "objects"],
 };
 
 /// The infra namespace.
 pub(super) struct InfraNamespace(pub(super) Arc<Upstreams>);
 
+/// What stands in the namespace, as the step asks for it.
+fn contents(with: &Value, claim: &Claim<'_>) -> Result<Vec<Value>, StepError> {
+    if with["bare"] == true {
+        return Ok(Vec::new());
+    }
+    Ok(manifest::contents(claim, &policy(with)?))
+}
+
+fn policy(with: &Value) -> Result<Policy, StepError> {
+    Policy::read(&with["policy"]).map_err(|why| {
+        StepError::refused("input.invalid", format!("the namespace's policy: {why}"))
+    })
+}
+
 impl InfraNamespace {
+    fn cluster(&self) -> Result<&Kubernetes, StepError> {
+        self.0.kubernetes.as_ref().ok_or_else(|| {
+            StepError::refused("address.absent", "no cluster is configured")
+                .remedy("set KUBE_API_URL and KUBE_TOKEN, or KUBECONFIG")
+        })
+    }
+
     fn failed(&self, error: Error, map: fn(Error, &Need<'_>) -> StepError) -> StepError {
-        let credential = self.0.kubernetes.credential();
+        let cluster = self.0.kubernetes.as_ref();
+        let credential = cluster.map(Kubernetes::credential).unwrap_or_default();
         let need = Need {
             credential,
-            right: "the RBAC verbs create, get, delete on namespaces and get, list, patch on what stands in them",
+            right: "the RBAC verbs create, get, delete on namespaces and get, list, create, patch on what stands in them (for a RoleBinding also bind on its role)",
             fix: "grant them to the service account behind KUBE_TOKEN (or KUBECONFIG) with a ClusterRole and a ClusterRoleBinding",
         };
         map(error, &need)
     }
 
     async fn find(&self, name: &str) -> Result<Option<Namespace>, StepError> {
-        self.0
-            .kubernetes
+        self.cluster()?
             .namespace(name)
             .await
             .map_err(|error| self.failed(error, of_read))
@@ -51,18 +82,17 @@ impl InfraNamespace {
 
     async fn apply_contents(
         &self,
-        claim: &Claim<'_>,
+        objects: &[Value],
         namespace: &str,
         missing_only: bool,
     ) -> Result<(), StepError> {
-        let objects = manifest::contents(claim);
+        let cluster = self.cluster()?;
         let applied = futures::future::join_all(objects.iter().map(|object| async move {
             if missing_only && self.stands(namespace, object).await? {
                 return Ok(());
             }
             // The namespace is there already, whatever becomes of this object.
-            self.0
-                .kubernetes
+            cluster
                 .apply(namespace, object)
                 .await
                 .map_err(|error| left(self.failed(error, of_write)))
@@ -76,12 +106,11 @@ impl InfraNamespace {
 
     async fn stands(&self, namespace: &str, object: &Value) -> Result<bool, StepError> {
         let found = self
-            .0
-            .kubernetes
+            .cluster()?
             .object(namespace, object)
             .await
             .map_err(|error| self.failed(error, of_read))?;
-        Ok(found.is_some_and(|found| contains(&found["spec"], &object["spec"])))
+        Ok(found.is_some_and(|found| stands_as(&found, object)))
     }
 
     async fn undo(
@@ -100,8 +129,7 @@ impl InfraNamespace {
         let command = format!("kubectl delete namespace {name}");
         if !found.terminating {
             let foreign = self
-                .0
-                .kubernetes
+                .cluster()?
                 .foreign_objects(name, cx.run_id.as_str())
                 .await;
             let foreign = foreign.map_err(|error| self.failed(error, of_read))?;
@@ -112,8 +140,7 @@ impl InfraNamespace {
             self.0.announce(cx, &format!("ns:{name}"));
         }
         match self
-            .0
-            .kubernetes
+            .cluster()?
             .delete_namespace(&found, self.0.timings.namespace_patience)
             .await
         {
@@ -149,8 +176,8 @@ impl InfraNamespace {
             && not_before_intent(cx, found.created_at)
     }
 
-    async fn seen(&self, cx: &StepCx, found: &Namespace) -> Result<Seen, StepError> {
-        let output = output(found);
+    async fn seen(&self, cx: &StepCx, with: &Value, found: &Namespace) -> Result<Seen, StepError> {
+        let output = output(with, found)?;
         if Self::is_ours(cx, found, None) {
             return Ok(Seen::Ours(output));
         }
@@ -213,22 +240,26 @@ fn contains(found: &Value, wanted: &Value) -> bool {
     }
 }
 
-fn output(found: &Namespace) -> Value {
+/// Whether an object stands as a manifest has it, metadata aside.
+fn stands_as(found: &Value, manifest: &Value) -> bool {
+    let parts = manifest.as_object().into_iter().flatten();
+    parts
+        .filter(|(name, _)| *name != "metadata")
+        .all(|(name, wanted)| contains(&found[name.as_str()], wanted))
+}
+
+fn output(with: &Value, found: &Namespace) -> Result<Value, StepError> {
     let claim = Claim {
         run_id: "",
         project: "",
     };
-    let objects: Vec<String> = manifest::contents(&claim)
+    let objects: Vec<String> = contents(with, &claim)?
         .iter()
-        .map(|object| {
-            format!(
-                "{}/{}",
-                object["kind"].as_str().unwrap_or_default(),
-                object["metadata"]["name"].as_str().unwrap_or_default()
-            )
-        })
+        .map(manifest::title)
         .collect();
-    json!({"mode": "kubernetes", "name": found.name, "uid": found.uid, "objects": objects, "run_id": found.run_id})
+    Ok(
+        json!({"mode": "kubernetes", "name": found.name, "uid": found.uid, "objects": objects, "run_id": found.run_id}),
+    )
 }
 
 #[async_trait]
@@ -246,7 +277,7 @@ impl Step for InfraNamespace {
                 ..error
             });
         }
-        self.seen(cx, &found).await
+        self.seen(cx, with, &found).await
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, found: &Found) -> Result<Value, StepError> {
@@ -261,25 +292,28 @@ impl Step for InfraNamespace {
                 json!({"mode": "kubernetes", "name": output["name"], "uid": output["uid"], "objects": []}),
             ),
             Found::Ours(output) => {
-                self.apply_contents(&claim, name, false).await?;
+                self.apply_contents(&contents(with, &claim)?, name, false)
+                    .await?;
                 Ok(output.clone())
             }
             Found::Project(output) => {
                 // What stands there keeps the label of the run that made it.
                 let run_id = output["run_id"].as_str().unwrap_or(cx.run_id.as_str());
-                self.apply_contents(&Claim { run_id, ..claim }, name, true)
-                    .await?;
+                let objects = contents(with, &Claim { run_id, ..claim })?;
+                self.apply_contents(&objects, name, true).await?;
                 Ok(output.clone())
             }
             Found::NotLooked | Found::Absent => {
-                let made = self
-                    .0
-                    .kubernetes
-                    .create_namespace(&manifest::namespace(&claim, name))
-                    .await;
+                let (objects, policy) = (contents(with, &claim)?, policy(with)?);
+                let manifest = if with["bare"] == true {
+                    manifest::unpruned_namespace(&claim, &policy, name)
+                } else {
+                    manifest::namespace(&claim, &policy, name)
+                };
+                let made = self.cluster()?.create_namespace(&manifest).await;
                 let made = made.map_err(|error| self.failed(error, of_create))?;
-                self.apply_contents(&claim, name, false).await?;
-                Ok(output(&made))
+                self.apply_contents(&objects, name, false).await?;
+                output(with, &made)
             }
         }
     }
@@ -293,6 +327,34 @@ impl Step for InfraNamespace {
         let name = text(with, "name");
         let undone = self.undo(cx, name, output).await;
         undone.map_err(|error| with_command(error, format!("kubectl delete namespace {name}")))
+    }
+
+    async fn changes(
+        &self,
+        cx: &StepCx,
+        with: &Value,
+        _found: &Value,
+    ) -> Result<Vec<String>, StepError> {
+        let claim = Claim {
+            run_id: cx.run_id.as_str(),
+            project: &cx.subject,
+        };
+        let mut changes = Vec::new();
+        for object in contents(with, &claim)? {
+            if !self.stands(text(with, "name"), &object).await? {
+                changes.push(format!("apply {}", manifest::title(&object)));
+            }
+        }
+        Ok(changes)
+    }
+
+    fn requests(&self, with: &Value) -> Vec<(&'static str, u32)> {
+        let claim = Claim {
+            run_id: "",
+            project: "",
+        };
+        let objects = contents(with, &claim).map_or(0, |objects| objects.len());
+        vec![("kubernetes", 1 + u32::try_from(objects).unwrap_or(0))]
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {

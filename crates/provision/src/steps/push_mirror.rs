@@ -436,6 +436,26 @@ impl Step for PushMirror {
         Ok(())
     }
 
+    async fn changes(
+        &self,
+        _cx: &StepCx,
+        with: &Value,
+        _found: &Value,
+    ) -> Result<Vec<String>, StepError> {
+        let ends = Ends::read(with)?;
+        let sides = BothSides::look(&self.0, &ends.gitea, &ends.github).await?;
+        if sides.are_equal() {
+            return Ok(Vec::new());
+        }
+        sides.check_nothing_is_lost(&self.0, &ends.gitea).await?;
+        Ok(vec!["push what GitHub does not have yet".into()])
+    }
+
+    fn requests(&self, _with: &Value) -> Vec<(&'static str, u32)> {
+        // Add, both looks, sync; heads and tags twice, and the repository.
+        vec![("gitea", 4), ("github", 5)]
+    }
+
     fn creates_first(&self, with: &Value) -> bool {
         is_created(&with["gitea"])
     }

@@ -42,6 +42,16 @@ pub(super) fn is_adopted(output: &Value) -> bool {
     output["origin"] == "adopted"
 }
 
+/// What a repository's visibility would be changed to.
+pub(super) fn visibility_change(with: &Value, found: &Value) -> Vec<String> {
+    let private = text(with, "visibility") != "public";
+    if found["private"] == private {
+        return Vec::new();
+    }
+    let word = if private { "private" } else { "public" };
+    vec![format!("make it {word}")]
+}
+
 /// The error of something that others use: kept, with the command that would remove it.
 pub(super) fn kept(what: &str, why: &str, command: String) -> StepError {
     StepError::refused("undo.kept", format!("{what} was kept: {why}"))

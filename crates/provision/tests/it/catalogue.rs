@@ -19,7 +19,7 @@ async fn every_file_in_workflows_ships_and_passes_the_checker() {
         .catalogue()
         .all()
         .iter()
-        .map(|workflow| workflow.name.clone())
+        .map(|entry| entry.workflow.name.clone())
         .collect();
     assert_eq!(on_disk, shipped);
 }

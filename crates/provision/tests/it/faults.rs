@@ -1,4 +1,4 @@
-//! One fault at every request that project_create makes: it ends with everything once, or with nothing.
+//! One fault at every request that a workflow makes: it ends with everything once, or with nothing.
 //!
 //! The requests are those that were seen, so a new one cannot escape.
 
@@ -10,7 +10,7 @@ use forgeline_step_engine::journal::RunOptions;
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::world::{Times, World};
+use crate::world::{Scene, Times, World};
 
 fn faults() -> Vec<(&'static str, Fault)> {
     let status = |status: u16, headers: &[(&str, &str)]| Fault::StatusBefore {
@@ -38,8 +38,8 @@ fn faults() -> Vec<(&'static str, Fault)> {
 }
 
 /// Every request of a run without faults: system, operation, and which one of its kind.
-async fn requests() -> Vec<(String, String, usize)> {
-    let world = World::new().await;
+async fn requests(scene: Scene) -> Vec<(String, String, usize)> {
+    let world = World::of(scene).await;
     let view = world.create(RunOptions::default()).await;
     world.assert_consistent(&view, "without faults");
     let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -55,14 +55,14 @@ async fn requests() -> Vec<(String, String, usize)> {
 }
 
 /// One run with one fault: the state it ended in, and whether the fault fired.
-async fn cell(name: &str, order: FaultOrder, times: Option<Times>) -> (String, bool) {
+async fn cell(scene: Scene, name: &str, order: FaultOrder, times: Option<Times>) -> (String, bool) {
     let what = format!(
         "{name} at {} {} #{}",
         order.system, order.operation, order.nth
     );
     let world = match times {
-        Some(times) => World::with_times(times).await,
-        None => World::new().await,
+        Some(times) => World::with_times(scene, times).await,
+        None => World::of(scene).await,
     };
     world.sandbox.order(order);
     let view = world.create(RunOptions::default()).await;
@@ -73,18 +73,20 @@ async fn cell(name: &str, order: FaultOrder, times: Option<Times>) -> (String, b
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_fault_at_any_request_ends_with_everything_once_or_with_nothing() {
-    let requests = requests().await;
-    assert!(requests.len() > 20, "{requests:?}");
     let mut cells = Vec::new();
-    for (system, operation, nth) in &requests {
-        for (name, fault) in faults() {
-            let order = FaultOrder {
-                system: system.clone(),
-                operation: operation.clone(),
-                nth: *nth,
-                fault,
-            };
-            cells.push(cell(name, order, None));
+    for scene in Scene::ALL {
+        let requests = requests(scene).await;
+        assert!(requests.len() > 20, "{requests:?}");
+        for (system, operation, nth) in requests {
+            for (name, fault) in faults() {
+                let order = FaultOrder {
+                    system: system.clone(),
+                    operation: operation.clone(),
+                    nth,
+                    fault,
+                };
+                cells.push(cell(scene, name, order, None));
+            }
         }
     }
     let count = cells.len();
@@ -119,7 +121,8 @@ async fn no_answer_or_a_late_effect_at_any_request_ends_with_everything_once_or_
         settle: Duration::from_millis(900),
     };
     let mut cells = Vec::new();
-    for (system, operation, nth) in requests().await {
+    let scene = Scene::TemplateAndGit;
+    for (system, operation, nth) in requests(scene).await {
         for (name, fault) in [("hang", Fault::Hang), ("late", Fault::Late { ms: 1000 })] {
             let order = FaultOrder {
                 system: system.clone(),
@@ -127,7 +130,7 @@ async fn no_answer_or_a_late_effect_at_any_request_ends_with_everything_once_or_
                 nth,
                 fault,
             };
-            cells.push(cell(name, order, Some(times)));
+            cells.push(cell(scene, name, order, Some(times)));
         }
     }
     let count = cells.len();

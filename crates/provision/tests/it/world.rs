@@ -8,8 +8,8 @@ use forgeline_gitea::Gitea;
 use forgeline_github::GitHub;
 use forgeline_kubernetes::{Access, Kubernetes};
 use forgeline_provision::{
-    Actor, Call, Catalogue, LogAudit, MirrorCredentials, Provisioner, RunView, Setup, Timings,
-    Upstreams, registry,
+    Actor, Call, Catalogue, LogAudit, MirrorCredentials, Provisioner, Reachable, RunView, Setup,
+    Timings, Upstreams, registry,
 };
 use forgeline_sandbox::{Options, Sandbox};
 use forgeline_step_engine::journal::memory::MemoryJournal;
@@ -23,6 +23,80 @@ use serde_json::{Value, json};
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) provisioner: Provisioner,
+    pub(crate) scene: Scene,
+}
+
+/// What is called, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scene {
+    /// `project_create` with the namespace made directly.
+    Direct,
+    /// `project_create` from a template, with labels, and the namespace in mode `both`.
+    TemplateAndGit,
+    /// `project_create` with everything of the namespace in a commit.
+    Gitops,
+    /// `library_create`.
+    Library,
+}
+
+impl Scene {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Direct,
+        Self::TemplateAndGit,
+        Self::Gitops,
+        Self::Library,
+    ];
+
+    fn call(self) -> (&'static str, Value) {
+        match self {
+            Self::Direct | Self::Gitops => ("project_create", json!({"name": "shop"})),
+            Self::TemplateAndGit => (
+                "project_create",
+                json!({"name": "shop", "template": "acme/template", "issue_labels": ["setup", "first"]}),
+            ),
+            Self::Library => (
+                "library_create",
+                json!({"name": "shop", "template": "acme/template"}),
+            ),
+        }
+    }
+
+    fn settings(self) -> Value {
+        let (cluster, git) = match self {
+            Self::Direct => (true, false),
+            Self::TemplateAndGit => (true, true),
+            Self::Gitops => (false, true),
+            Self::Library => (false, false),
+        };
+        json!({
+            "gitea_owner": "acme", "github_owner": "acme",
+            "infra_in_cluster": cluster, "infra_in_git": git, "infra_only_in_git": git && !cluster,
+            "infra_repository": "acme/infra", "infra_path": "k3s/apps/<name>",
+            "infra_policy": {"subjects": ["Group:devs"], "image_pull_secret": "registry"},
+        })
+    }
+
+    /// Namespaces, and objects in them beside what every cluster makes.
+    fn in_cluster(self) -> (usize, usize) {
+        match self {
+            // Limits, quota, two policies and a RoleBinding; the service account is the cluster's own.
+            Self::Direct => (1, 2 + 5),
+            Self::TemplateAndGit => (1, 2),
+            Self::Gitops | Self::Library => (0, 0),
+        }
+    }
+
+    fn commits(self) -> bool {
+        matches!(self, Self::TemplateAndGit | Self::Gitops)
+    }
+
+    fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::TemplateAndGit => &["setup", "first"],
+            Self::Library => &["library"],
+            Self::Direct | Self::Gitops => &[],
+        }
+    }
 }
 
 /// How long everything takes.
@@ -48,29 +122,37 @@ fn timings(times: Times) -> Timings {
         gitea: timing,
         github: timing,
         kubernetes: timing,
+        other: timing,
         namespace_patience,
     }
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::build(Arc::new(MemoryJournal::new()), QUICK).await
+        Self::of(Scene::Direct).await
     }
 
-    pub(crate) async fn with_times(times: Times) -> Self {
-        Self::build(Arc::new(MemoryJournal::new()), times).await
+    pub(crate) async fn of(scene: Scene) -> Self {
+        Self::build(scene, Arc::new(MemoryJournal::new()), QUICK).await
     }
 
-    pub(crate) async fn with_journal(journal: Arc<dyn Journal>) -> Self {
-        Self::build(journal, QUICK).await
+    pub(crate) async fn with_times(scene: Scene, times: Times) -> Self {
+        Self::build(scene, Arc::new(MemoryJournal::new()), times).await
     }
 
-    async fn build(journal: Arc<dyn Journal>, times: Times) -> Self {
+    pub(crate) async fn with_journal(scene: Scene, journal: Arc<dyn Journal>) -> Self {
+        Self::build(scene, journal, QUICK).await
+    }
+
+    async fn build(scene: Scene, journal: Arc<dyn Journal>, times: Times) -> Self {
         let deadlines = Deadlines {
             call: times.deadline,
             sync: times.deadline,
         };
         let sandbox = Sandbox::start(&Options::default()).await.unwrap();
+        let template = json!({"what": "repository", "forge": "gitea", "owner": "acme", "name": "template", "user": "acme",
+            "template": true, "topics": ["not-copied"], "files": {"src/lib.rs": "// a library", "README.md": "# Template"}});
+        sandbox.seed(template).await.unwrap();
         let exports: BTreeMap<&str, String> = sandbox.exports().into_iter().collect();
         let token = |name: &str| {
             TokenHandle::fixed(Token::new(&exports[name], Origin::variable(name)).unwrap())
@@ -93,7 +175,8 @@ impl World {
         let upstreams = Arc::new(Upstreams {
             gitea: Gitea::new(
                 mcp,
-                HttpClient::new("gitea", api, token("GITEA_TOKEN"), http),
+                Some(HttpClient::new("gitea", api, token("GITEA_TOKEN"), http)),
+                None,
                 deadlines,
             ),
             github: GitHub::new(
@@ -103,7 +186,8 @@ impl World {
                 deadlines.call,
             )
             .unwrap(),
-            kubernetes: Kubernetes::new(access, deadlines.call).await.unwrap(),
+            kubernetes: Some(Kubernetes::new(access, deadlines.call).await.unwrap()),
+            reachable: Reachable::default(),
             mirror: MirrorCredentials {
                 username: "acme".into(),
                 token: token("GITHUB_MIRROR_TOKEN"),
@@ -114,21 +198,23 @@ impl World {
         let registry = registry(&upstreams);
         let setup = Setup {
             environment: "sandbox".into(),
-            settings: json!({"gitea_owner": "acme", "github_owner": "acme"}),
+            settings: scene.settings(),
             catalogue: Catalogue::shipped(&registry).unwrap(),
+            doctor: None,
         };
         let provisioner = Provisioner::new(Engine::new(journal, Arc::new(registry)), setup);
         Self {
             sandbox,
             provisioner,
+            scene,
         }
     }
 
     pub(crate) async fn create(&self, options: RunOptions) -> RunView {
-        let inputs = json!({"name": "shop"}).as_object().cloned().unwrap();
+        let (workflow, inputs) = self.scene.call();
         let call = Call {
-            workflow: "project_create".into(),
-            inputs,
+            workflow: workflow.into(),
+            inputs: inputs.as_object().cloned().unwrap(),
             options,
         };
         self.provisioner
@@ -138,10 +224,24 @@ impl World {
 
     /// The world fits the end of the run: everything once and finished, or nothing.
     pub(crate) fn assert_consistent(&self, view: &RunView, what: &str) {
-        let store = self.sandbox.store();
+        let what = &format!("{:?}: {what}", self.scene);
+        let mut store = self.sandbox.store();
+        let mine = |repository: &Value| repository["full_name"] != "acme/template";
+        let gitea = store["gitea"].as_array().unwrap();
+        store["gitea"] = gitea.iter().filter(|one| mine(one)).cloned().collect();
+        let infra = &store["infra"][0]["refs"];
+        let branches = infra.as_object().unwrap().len();
         match view.state {
-            Some(RunState::Succeeded) => assert_complete(&store, what),
+            Some(RunState::Succeeded) => {
+                assert_eq!(
+                    branches,
+                    1 + usize::from(self.scene.commits()),
+                    "{what}: {infra}"
+                );
+                assert_complete(&store, self.scene, what);
+            }
             Some(RunState::Compensated) => {
+                assert_eq!(branches, 1, "{what}: a branch is left: {infra}");
                 for part in ["gitea", "github", "namespaces", "objects"] {
                     assert_eq!(
                         store[part],
@@ -159,43 +259,34 @@ impl World {
     }
 }
 
-fn assert_complete(store: &Value, what: &str) {
-    for part in ["gitea", "github", "namespaces"] {
-        assert_eq!(
-            store[part].as_array().unwrap().len(),
-            1,
-            "{what}: {part}: {store}"
-        );
+fn assert_complete(store: &Value, scene: Scene, what: &str) {
+    let (namespaces, objects) = scene.in_cluster();
+    for (part, count) in [("gitea", 1), ("github", 1), ("namespaces", namespaces)] {
+        let found = store[part].as_array().unwrap().len();
+        assert_eq!(found, count, "{what}: {part}: {store}");
     }
     let (gitea, github) = (&store["gitea"][0], &store["github"][0]);
-    assert_eq!(
-        gitea["issues"].as_array().unwrap().len(),
-        1,
-        "{what}: {gitea}"
-    );
-    assert_eq!(
-        gitea["mirrors"].as_array().unwrap().len(),
-        1,
-        "{what}: {gitea}"
-    );
+    for part in ["issues", "mirrors"] {
+        let found = gitea[part].as_array().unwrap().len();
+        assert_eq!(found, 1, "{what}: {part}: {gitea}");
+    }
     assert_eq!(gitea["refs"], github["refs"], "{what}");
+    assert_eq!(gitea["labels"], json!(scene.labels()), "{what}: {gitea}");
+    let on_issue = gitea["issues"][0]["labels"].as_array().unwrap().len();
+    assert_eq!(on_issue, scene.labels().len(), "{what}: {gitea}");
     for repository in [gitea, github] {
         assert_eq!(
             repository["description"], "",
             "{what}: a claim is left: {repository}"
         );
         assert_eq!(repository["archived"], false, "{what}");
+        let topics = repository["topics"].as_array().unwrap();
+        assert!(topics.contains(&json!("forgeline")), "{what}: {repository}");
         assert!(
-            repository["topics"]
-                .as_array()
-                .unwrap()
-                .contains(&json!("forgeline")),
+            !topics.contains(&json!("not-copied")),
             "{what}: {repository}"
         );
     }
-    assert_eq!(
-        store["objects"].as_array().unwrap().len(),
-        6,
-        "{what}: {store}"
-    );
+    let found = store["objects"].as_array().unwrap().len();
+    assert_eq!(found, objects, "{what}: {store}");
 }

@@ -14,6 +14,12 @@ pub(crate) struct Creation<'a> {
     pub(crate) description: &'a str,
     pub(crate) private: bool,
     pub(crate) auto_init: bool,
+    /// Empty: `main`.
+    pub(crate) default_branch: &'a str,
+    /// Empty: none.
+    pub(crate) license: &'a str,
+    /// Comma-separated; empty: none.
+    pub(crate) gitignores: &'a str,
 }
 
 pub(crate) async fn create_repository(
@@ -64,8 +70,7 @@ pub(crate) async fn create_repository(
     let dir = world.git_dir("gitea", id);
     let mut made = crate::git::init(world.root(), &dir).await;
     if new.auto_init && made.is_ok() {
-        let files = BTreeMap::from([("README.md".to_owned(), format!("# {}\n", new.name))]);
-        made = crate::git::commit(&dir, "main", &caller.user, "Initial commit", &files).await;
+        made = first_commit(&dir, caller, new).await;
     }
     if let Err(why) = made {
         world.state().gitea.repositories.remove(&id);
@@ -78,6 +83,59 @@ pub(crate) async fn create_repository(
         .get(&id)
         .cloned()
         .ok_or_else(Refusal::not_found)
+}
+
+async fn first_commit(
+    dir: &std::path::Path,
+    caller: &Credential,
+    new: &Creation<'_>,
+) -> Result<(), String> {
+    let mut files = BTreeMap::from([("README.md".to_owned(), format!("# {}\n", new.name))]);
+    if !new.license.is_empty() {
+        files.insert("LICENSE".to_owned(), format!("{} licence\n", new.license));
+    }
+    if !new.gitignores.is_empty() {
+        files.insert(".gitignore".to_owned(), format!("# {}\n", new.gitignores));
+    }
+    let branch = branch(new);
+    crate::git::commit(dir, branch, &caller.user, "Initial commit", &files).await?;
+    crate::git::set_head(dir, branch).map_err(|error| error.to_string())
+}
+
+fn branch<'a>(new: &Creation<'a>) -> &'a str {
+    if new.default_branch.is_empty() {
+        "main"
+    } else {
+        new.default_branch
+    }
+}
+
+/// Creates a repository with a template's files in one new commit.
+pub(crate) async fn generate_repository(
+    world: &World,
+    caller: &Credential,
+    template: &Repository,
+    new: &Creation<'_>,
+) -> Result<Repository, Refusal> {
+    let made = create_repository(world, caller, new).await?;
+    let (from, dir) = (
+        world.git_dir("gitea", template.id),
+        world.git_dir("gitea", made.id),
+    );
+    let source = crate::git::head(&from);
+    let filled = crate::git::generate(&from, &source, &dir, branch(new), &caller.user).await;
+    let mut state = world.state();
+    if let Err(why) = filled {
+        state.gitea.repositories.remove(&made.id);
+        return Err(Refusal::new(500, why));
+    }
+    let found = state
+        .gitea
+        .repositories
+        .get_mut(&made.id)
+        .ok_or_else(Refusal::not_found)?;
+    found.unlisted = true;
+    Ok(found.clone())
 }
 
 fn is_name(name: &str) -> bool {
@@ -95,7 +153,8 @@ pub(crate) fn create_issue(
     name: &str,
     title: &str,
     body: &str,
-) -> Result<Issue, Refusal> {
+    labels: &[u64],
+) -> Result<(Repository, Issue), Refusal> {
     scope(caller, "write:issue")?;
     let repository = visible(world, &caller.user, owner, name)?;
     if repository.archived {
@@ -119,9 +178,20 @@ pub(crate) fn create_issue(
         state: "open".into(),
         user: caller.user.clone(),
         created_at: now(),
+        labels: known_labels(repository, labels),
     };
     repository.issues.push(issue.clone());
-    Ok(issue)
+    Ok((repository.clone(), issue))
+}
+
+/// Ids that the repository does not have are dropped without a word.
+pub(crate) fn known_labels(repository: &Repository, labels: &[u64]) -> Vec<u64> {
+    let known = |id: &&u64| repository.labels.iter().any(|(known, _)| known == *id);
+    labels.iter().filter(known).copied().collect()
+}
+
+pub(crate) fn label_json(id: u64, name: &str) -> Value {
+    json!({"id": id, "name": name, "color": "4f46e5", "description": "", "exclusive": false, "is_archived": false})
 }
 
 pub(crate) fn list_issues(
@@ -129,7 +199,7 @@ pub(crate) fn list_issues(
     caller: &Credential,
     owner: &str,
     name: &str,
-) -> Result<Vec<Issue>, Refusal> {
+) -> Result<(Repository, Vec<Issue>), Refusal> {
     scope(caller, "read:issue")?;
     visible(world, &caller.user, owner, name)?;
     let state = world.state();
@@ -137,11 +207,21 @@ pub(crate) fn list_issues(
         .gitea
         .find(owner, name)
         .ok_or_else(Refusal::not_found)?;
-    Ok(repository.issues.iter().rev().cloned().collect())
+    let issues = repository.issues.iter().rev().cloned().collect();
+    Ok((repository.clone(), issues))
 }
 
-pub(crate) fn issue_json(base: &str, full_name: &str, issue: &Issue) -> Value {
+pub(crate) fn issue_json(base: &str, repository: &Repository, issue: &Issue) -> Value {
+    let full_name = repository.full_name();
+    let labels: Vec<Value> = repository
+        .labels
+        .iter()
+        .filter(|(id, _)| issue.labels.contains(id))
+        .map(|(id, name)| label_json(*id, name))
+        .collect();
     json!({
+        "labels": labels,
+        "repository": {"id": repository.id, "name": repository.name, "owner": repository.owner, "full_name": full_name},
         "id": issue.number,
         "number": issue.number,
         "title": issue.title,

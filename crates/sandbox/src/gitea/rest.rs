@@ -1,8 +1,10 @@
 //! The routes below `/api/v1`, and git.
 
+mod content;
 pub(crate) mod hosting;
 mod issues;
 mod mirrors;
+mod server;
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
@@ -55,9 +57,12 @@ pub(crate) fn router(gitea: Gitea) -> Router {
             "/api/healthz",
             get(async || Json(json!({"status": "pass"}))),
         )
+        .route("/api/v1/version", get(server::version))
+        .route("/api/v1/settings/repository", get(server::settings))
+        .route("/api/v1/admin/cron", get(server::cron))
         .route(
-            "/api/v1/version",
-            get(async || Json(json!({"version": "1.25.4"}))),
+            "/api/v1/users/{user}/orgs/{org}/permissions",
+            get(server::permissions),
         )
         .route("/api/v1/user", get(user))
         .route("/api/v1/user/repos", get(my_repositories).post(create_own))
@@ -72,10 +77,48 @@ pub(crate) fn router(gitea: Gitea) -> Router {
                 .delete(delete_repository),
         )
         .route("/api/v1/repos/{owner}/{name}/topics", put(set_topics))
-        .route("/api/v1/repos/{owner}/{name}/branches", get(branches))
-        .route("/api/v1/repos/{owner}/{name}/git/refs", get(refs))
-        .route("/api/v1/repos/{owner}/{name}/commits", get(commits))
-        .route("/api/v1/repos/{owner}/{name}/compare/{range}", get(compare))
+        .route("/api/v1/repos/{owner}/{name}/generate", post(generate))
+        .route(
+            "/api/v1/repos/{owner}/{name}/branches",
+            get(content::branches),
+        )
+        .route(
+            "/api/v1/repos/{owner}/{name}/branches/{*branch}",
+            get(content::branch).delete(content::delete_branch),
+        )
+        .route("/api/v1/repos/{owner}/{name}/git/refs", get(content::refs))
+        .route(
+            "/api/v1/repos/{owner}/{name}/git/commits/{sha}",
+            get(content::one_commit),
+        )
+        .route(
+            "/api/v1/repos/{owner}/{name}/contents",
+            post(content::commit_files),
+        )
+        .route(
+            "/api/v1/repos/{owner}/{name}/contents/{*path}",
+            get(content::file),
+        )
+        .route(
+            "/api/v1/repos/{owner}/{name}/commits",
+            get(content::commits),
+        )
+        .route(
+            "/api/v1/repos/{owner}/{name}/compare/{range}",
+            get(content::compare),
+        )
+        .route(
+            "/api/v1/repos/{owner}/{name}/labels",
+            get(issues::labels).post(issues::create_label),
+        )
+        .route(
+            "/api/v1/repos/{owner}/{name}/labels/{id}",
+            delete(issues::delete_label),
+        )
+        .route(
+            "/api/v1/repos/{owner}/{name}/issues/{number}/labels",
+            put(issues::set_labels),
+        )
         .route(
             "/api/v1/repos/{owner}/{name}/issues",
             get(issues::issues).post(issues::open_issue),
@@ -99,7 +142,25 @@ pub(crate) fn router(gitea: Gitea) -> Router {
             post(mirrors::sync_mirrors),
         )
         .fallback(hosting::git)
+        .layer(axum::middleware::map_request(token_in_query))
         .with_state(gitea)
+}
+
+/// Gitea takes a token in the query too (unless DISABLE_QUERY_AUTH_TOKEN is set).
+async fn token_in_query(mut request: axum::extract::Request) -> axum::extract::Request {
+    let absent = !request.headers().contains_key(http::header::AUTHORIZATION);
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let token = query.split('&').find_map(|pair| {
+        pair.strip_prefix("access_token=")
+            .or_else(|| pair.strip_prefix("token="))
+    });
+    let value = token.and_then(|token| format!("token {token}").parse().ok());
+    if let Some(value) = value.filter(|_| absent) {
+        request
+            .headers_mut()
+            .insert(http::header::AUTHORIZATION, value);
+    }
+    request
 }
 
 /// The caller and a repository that the caller sees.
@@ -156,6 +217,12 @@ struct Create {
     private: bool,
     #[serde(default)]
     auto_init: bool,
+    #[serde(default)]
+    default_branch: Option<String>,
+    #[serde(default)]
+    license: Option<String>,
+    #[serde(default)]
+    gitignores: Option<String>,
 }
 
 async fn create_own(
@@ -185,6 +252,9 @@ async fn create(gitea: &Gitea, caller: &Credential, owner: &str, new: &Create) -
         description: &new.description,
         private: new.private,
         auto_init: new.auto_init,
+        default_branch: new.default_branch.as_deref().unwrap_or_default(),
+        license: new.license.as_deref().unwrap_or_default(),
+        gitignores: new.gitignores.as_deref().unwrap_or_default(),
     };
     let made = operations::create_repository(&gitea.world, caller, &creation).await?;
     Ok((
@@ -192,6 +262,50 @@ async fn create(gitea: &Gitea, caller: &Credential, owner: &str, new: &Create) -
         Json(repository_json(&gitea.world, &gitea.base, &made)),
     )
         .into_response())
+}
+
+#[derive(Deserialize)]
+struct Generate {
+    owner: String,
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    private: bool,
+    #[serde(default)]
+    default_branch: String,
+    #[serde(default)]
+    git_content: bool,
+}
+
+async fn generate(
+    State(gitea): State<Gitea>,
+    Path(template): Path<Name>,
+    headers: HeaderMap,
+    Json(new): Json<Generate>,
+) -> Answer {
+    let (caller, template) = seen(&gitea, &headers, "write:repository", &template)?;
+    if !template.template {
+        return Err(Refusal::new(422, "this is not a template repo"));
+    }
+    if !new.git_content {
+        return Err(Refusal::new(422, "must select at least one template item"));
+    }
+    let creation = Creation {
+        owner: &new.owner,
+        name: &new.name,
+        description: &new.description,
+        private: new.private,
+        auto_init: false,
+        default_branch: &new.default_branch,
+        license: "",
+        gitignores: "",
+    };
+    let made = operations::generate_repository(&gitea.world, &caller, &template, &creation).await?;
+    let mut body = repository_json(&gitea.world, &gitea.base, &made);
+    // Gitea does not know the branch yet when it answers.
+    body["default_branch"] = json!("");
+    Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
 async fn my_repositories(
@@ -343,71 +457,4 @@ async fn set_topics(
         found.topics = new.topics;
     }
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-async fn branches(
-    State(gitea): State<Gitea>,
-    Path(name): Path<Name>,
-    headers: HeaderMap,
-    Query(page): Query<Page>,
-) -> Answer {
-    let (_, repository) = seen(&gitea, &headers, "read:repository", &name)?;
-    let refs = crate::git::refs(&gitea.world.git_dir("gitea", repository.id));
-    let branches = refs.iter().filter_map(|(name, id)| {
-        Some(json!({"name": name.strip_prefix("refs/heads/")?, "commit": {"id": id}}))
-    });
-    Ok(paged(&page, branches.collect()))
-}
-
-async fn refs(State(gitea): State<Gitea>, Path(name): Path<Name>, headers: HeaderMap) -> Answer {
-    let (_, repository) = seen(&gitea, &headers, "read:repository", &name)?;
-    let refs = crate::git::refs(&gitea.world.git_dir("gitea", repository.id));
-    if refs.is_empty() {
-        return Err(Refusal::new(409, "Git Repository is empty."));
-    }
-    let refs: Vec<Value> = refs
-        .iter()
-        .map(|(name, id)| json!({"ref": name, "object": {"type": "commit", "sha": id}}))
-        .collect();
-    Ok(Json(refs).into_response())
-}
-
-#[derive(Deserialize)]
-struct Commits {
-    sha: Option<String>,
-    limit: Option<usize>,
-}
-
-async fn commits(
-    State(gitea): State<Gitea>,
-    Path(name): Path<Name>,
-    headers: HeaderMap,
-    Query(query): Query<Commits>,
-) -> Answer {
-    let (_, repository) = seen(&gitea, &headers, "read:repository", &name)?;
-    let dir = gitea.world.git_dir("gitea", repository.id);
-    let branch = query.sha.unwrap_or_else(|| crate::git::head(&dir));
-    let found = crate::git::commits(&dir, &branch, query.limit.unwrap_or(30))
-        .await
-        .map_err(|_| Refusal::not_found())?;
-    let view = |(id, at, parents): &crate::git::Commit| {
-        let parents: Vec<Value> = parents.iter().map(|id| json!({"sha": id})).collect();
-        let created = jiff::Timestamp::from_second(*at).unwrap_or_default();
-        json!({"sha": id, "created": created.to_string(), "parents": parents})
-    };
-    Ok(Json(found.iter().map(view).collect::<Vec<_>>()).into_response())
-}
-
-async fn compare(
-    State(gitea): State<Gitea>,
-    Path((owner, name, range)): Path<(String, String, String)>,
-    headers: HeaderMap,
-) -> Answer {
-    let (_, repository) = seen(&gitea, &headers, "read:repository", &(owner, name))?;
-    let (base, head) = range.split_once("...").ok_or_else(Refusal::not_found)?;
-    let dir = gitea.world.git_dir("gitea", repository.id);
-    let only_in_head = crate::git::commits(&dir, &format!("{base}..{head}"), 1000)
-        .await
-        .map_err(|_| Refusal::not_found())?;
-    Ok(Json(json!({"total_commits": only_in_head.len()})).into_response())
 }

@@ -27,10 +27,18 @@ pub(crate) struct Repository {
     pub(crate) creator: String,
     pub(crate) issues: Vec<Issue>,
     pub(crate) mirrors: Vec<Mirror>,
+    /// Id and name.
+    pub(crate) labels: Vec<(u64, String)>,
+    /// Others can be generated from it.
+    pub(crate) template: bool,
+    /// It was generated and its branches were never listed.
+    pub(crate) unlisted: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Issue {
+    /// Ids of the repository's labels.
+    pub(crate) labels: Vec<u64>,
     pub(crate) number: u64,
     pub(crate) title: String,
     pub(crate) body: String,
@@ -111,6 +119,9 @@ impl Forge {
             creator: creator.to_owned(),
             issues: Vec::new(),
             mirrors: Vec::new(),
+            labels: Vec::new(),
+            template: false,
+            unlisted: false,
         };
         self.repositories.insert(id, repository);
         Some(id)

@@ -26,6 +26,9 @@ pub(crate) enum Seed {
         topics: Vec<String>,
         #[serde(default)]
         files: BTreeMap<String, String>,
+        /// Others can be generated from it.
+        #[serde(default)]
+        template: bool,
     },
     /// A commit pushed to a branch.
     Push {
@@ -66,6 +69,18 @@ pub(crate) enum Seed {
     },
     /// From now on no namespace deletion ends.
     NamespaceDeletionsHang,
+    /// Rights change, as `POST /_sandbox/rights` takes it.
+    Rights { change: Value },
+    /// The gitea-mcp server offers only these tools.
+    GiteaMcpTools { tools: Vec<String> },
+    /// `[mirror] ENABLED = false` in Gitea.
+    MirrorsDisabled,
+    /// A branch is merged into the default one, as one commit of somebody's.
+    Merge {
+        owner: String,
+        name: String,
+        branch: String,
+    },
 }
 
 fn someone() -> String {
@@ -86,6 +101,7 @@ impl World {
                 private,
                 topics,
                 files,
+                template,
             } => {
                 let id = {
                     let mut state = self.state();
@@ -95,6 +111,7 @@ impl World {
                         .ok_or("the name is taken")?;
                     if let Some(made) = repositories.repositories.get_mut(&id) {
                         made.topics = topics;
+                        made.template = template;
                     }
                     id
                 };
@@ -147,6 +164,7 @@ impl World {
                     state: "open".into(),
                     user: someone(),
                     created_at: super::now(),
+                    labels: Vec::new(),
                 };
                 repository.issues.push(issue);
                 Ok(json!({"number": number}))
@@ -189,6 +207,33 @@ impl World {
                     .state()
                     .cluster
                     .put(&namespace, &resource, &name, object))
+            }
+            Seed::Rights { change } => {
+                crate::control::change(self, change)?;
+                Ok(json!({}))
+            }
+            Seed::GiteaMcpTools { tools } => {
+                self.state().gitea_mcp_tools = Some(tools);
+                Ok(json!({}))
+            }
+            Seed::MirrorsDisabled => {
+                self.state().mirrors_disabled = true;
+                Ok(json!({}))
+            }
+            Seed::Merge {
+                owner,
+                name,
+                branch,
+            } => {
+                let id = self
+                    .state()
+                    .gitea
+                    .find(&owner, &name)
+                    .ok_or("no such repository")?
+                    .id;
+                let dir = self.git_dir("gitea", id);
+                crate::git::merge(&dir, &branch).await?;
+                Ok(json!({"id": id}))
             }
             Seed::NamespaceDeletionsHang => {
                 self.state().cluster.deletion_hangs = true;

@@ -6,7 +6,7 @@ use super::{Forge, Repository, World};
 
 impl World {
     pub(crate) fn view(&self) -> Value {
-        let (gitea, github, namespaces, objects) = {
+        let (gitea, github, namespaces, objects, infra) = {
             let mut state = self.state();
             let namespaces = state.cluster.namespaces();
             let objects: Vec<Value> = state
@@ -20,11 +20,17 @@ impl World {
                 self.forge_list(&state.github),
                 namespaces,
                 objects,
+                state.infra,
             )
         };
+        // The infra repository is there from the start; it is shown apart from what callers make.
+        let (infra, gitea): (Vec<Repository>, Vec<Repository>) = gitea
+            .into_iter()
+            .partition(|repository| Some(repository.id) == infra);
         json!({
             "gitea": gitea.into_iter().map(|repository| self.repository_view("gitea", &repository)).collect::<Vec<_>>(),
             "github": github.into_iter().map(|repository| self.repository_view("github", &repository)).collect::<Vec<_>>(),
+            "infra": infra.iter().map(|repository| self.repository_view("gitea", repository)).collect::<Vec<_>>(),
             "namespaces": namespaces,
             "objects": objects,
         })
@@ -39,7 +45,7 @@ impl World {
         let issues: Vec<Value> = repository
             .issues
             .iter()
-            .map(|issue| json!({"number": issue.number, "title": issue.title, "body": issue.body, "state": issue.state, "user": issue.user}))
+            .map(|issue| json!({"number": issue.number, "title": issue.title, "body": issue.body, "state": issue.state, "user": issue.user, "labels": issue.labels}))
             .collect();
         let mirrors: Vec<Value> = repository
             .mirrors
@@ -57,6 +63,7 @@ impl World {
             "refs": crate::git::refs(&dir),
             "issues": issues,
             "mirrors": mirrors,
+            "labels": repository.labels.iter().map(|(_, name)| name).collect::<Vec<_>>(),
         })
     }
 }

@@ -34,6 +34,8 @@ pub struct StepSnapshot {
     pub kind: String,
     /// Its state.
     pub state: StepState,
+    /// It is never undone, and the run goes on past its failure.
+    pub irreversible: bool,
     /// Tries of its last operation; 0 before the first one ended.
     pub attempts: u32,
     /// How long its apply took, in milliseconds.
@@ -76,6 +78,7 @@ impl Snapshot {
             Some(StepSnapshot {
                 id: spec.id.clone(),
                 kind: spec.kind.clone(),
+                irreversible: spec.irreversible,
                 state: if skipped {
                     StepState::Skipped
                 } else {

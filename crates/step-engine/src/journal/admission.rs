@@ -43,6 +43,13 @@ pub enum Admission {
         /// That run.
         run_id: RunId,
     },
+    /// The same caller has used this request id for something else.
+    RequestConflict {
+        /// What it was used for.
+        run_id: RunId,
+        /// The inputs that differ; empty when workflow or subject do.
+        differing: Vec<String>,
+    },
     /// An ambiguous request is being waited out.
     Settling {
         /// The run that owes the last look.
@@ -50,6 +57,21 @@ pub enum Admission {
         /// When it is due.
         due: Timestamp,
     },
+}
+
+impl Admission {
+    /// The run that the call led to. `None`: it was refused.
+    pub fn led_to(&self) -> Option<&RunId> {
+        match self {
+            Self::Fresh(row) | Self::Joined(row) | Self::Answered(row) => Some(&row.run_id),
+            Self::Conflict { .. }
+            | Self::Busy { .. }
+            | Self::Locked { .. }
+            | Self::Stuck { .. }
+            | Self::RequestConflict { .. }
+            | Self::Settling { .. } => None,
+        }
+    }
 }
 
 /// Whether a run that had let go of its resources may take them again: it is still the newest for its subject, and
@@ -75,12 +97,22 @@ pub(crate) fn may_retake<'a>(
         .map_or(Ok(()), |holder| Err(holder.run_id.clone()))
 }
 
-/// Decides. `newest` is the newest run for the same subject; `holders` are all runs that hold resources.
+/// Decides. `requested` is the run that this caller's request id led to before, `newest` the newest run for the same
+/// subject; `holders` are all runs that hold resources.
 pub(crate) fn admit<'a>(
     new: &RunRow,
+    requested: Option<&RunRow>,
     newest: Option<&RunRow>,
     holders: impl Iterator<Item = &'a RunRow>,
 ) -> Admission {
+    let mut new = new.clone();
+    if let Some(requested) = requested {
+        if let Some(answer) = asked_before(requested, &new) {
+            return answer;
+        }
+        new.options.attempt_after = Some(requested.run_id.clone());
+    }
+    let new = &new;
     if let Some(newest) = newest
         && let Some(answer) = after(newest, new)
     {
@@ -106,6 +138,29 @@ pub(crate) fn admit<'a>(
         }
     }
     Admission::Fresh(Box::new(new.clone()))
+}
+
+/// The answer to a request id that was used before; `None` when that run was undone or given up: then a new attempt.
+fn asked_before(requested: &RunRow, new: &RunRow) -> Option<Admission> {
+    let differing = differing(requested, new);
+    let same = requested.workflow.name == new.workflow.name && requested.subject == new.subject;
+    if !same || !differing.is_empty() {
+        return Some(Admission::RequestConflict {
+            run_id: requested.run_id.clone(),
+            differing,
+        });
+    }
+    match requested.state {
+        RunState::Running | RunState::Interrupted | RunState::Compensating => {
+            Some(Admission::Joined(Box::new(requested.clone())))
+        }
+        RunState::Succeeded => Some(Admission::Answered(Box::new(requested.clone()))),
+        RunState::Planned
+        | RunState::Compensated
+        | RunState::Failed
+        | RunState::Stuck
+        | RunState::Abandoned => None,
+    }
 }
 
 fn after(newest: &RunRow, new: &RunRow) -> Option<Admission> {
@@ -183,6 +238,7 @@ mod tests {
             workflow: Workflow {
                 name: "w".into(),
                 description: String::new(),
+                scope: None,
                 inputs: Vec::new(),
                 steps: Vec::new(),
                 outputs: BTreeMap::new(),
@@ -206,12 +262,12 @@ mod tests {
         let live = row("shop", RunState::Running);
         let same = row("shop", RunState::Running);
         assert!(matches!(
-            admit(&same, Some(&live), [].iter()),
+            admit(&same, None, Some(&live), [].iter()),
             Admission::Joined(_)
         ));
         let mut other = same;
         other.inputs = json!({"name": "shop", "visibility": "public"});
-        let answer = admit(&other, Some(&live), [].iter());
+        let answer = admit(&other, None, Some(&live), [].iter());
         assert!(
             matches!(answer, Admission::Conflict { differing, .. } if differing == ["visibility"])
         );
@@ -223,17 +279,17 @@ mod tests {
         let mut new = row("b", RunState::Running);
         new.resources = holder.resources.clone();
         assert!(matches!(
-            admit(&new, None, [&holder].into_iter()),
+            admit(&new, None, None, [&holder].into_iter()),
             Admission::Locked { .. }
         ));
         holder.state = RunState::Compensated;
         assert!(matches!(
-            admit(&new, None, [&holder].into_iter()),
+            admit(&new, None, None, [&holder].into_iter()),
             Admission::Fresh(_)
         ));
         holder.recheck_due = Some(Timestamp::UNIX_EPOCH);
         assert!(matches!(
-            admit(&new, None, [&holder].into_iter()),
+            admit(&new, None, None, [&holder].into_iter()),
             Admission::Settling { .. }
         ));
     }
@@ -242,7 +298,12 @@ mod tests {
     fn a_stuck_run_wants_its_operator_first() {
         let stuck = row("shop", RunState::Stuck);
         assert!(matches!(
-            admit(&row("shop", RunState::Running), Some(&stuck), [].iter()),
+            admit(
+                &row("shop", RunState::Running),
+                None,
+                Some(&stuck),
+                [].iter()
+            ),
             Admission::Stuck { .. }
         ));
     }
@@ -253,8 +314,29 @@ mod tests {
         let mut new = row("shop", RunState::Running);
         new.inputs = json!({"name": "shop", "visibility": "public"});
         assert!(matches!(
-            admit(&new, Some(&done), [].iter()),
+            admit(&new, None, Some(&done), [].iter()),
             Admission::Fresh(_)
+        ));
+    }
+
+    #[test]
+    fn a_request_id_answers_its_run_until_that_was_undone_and_then_starts_an_attempt() {
+        let mut first = row("shop", RunState::Succeeded);
+        let again = row("shop", RunState::Running);
+        assert!(matches!(
+            admit(&again, Some(&first), Some(&first), [].iter()),
+            Admission::Answered(found) if found.run_id == first.run_id
+        ));
+        first.state = RunState::Compensated;
+        assert!(matches!(
+            admit(&again, Some(&first), Some(&first), [].iter()),
+            Admission::Fresh(new) if new.options.attempt_after.as_ref() == Some(&first.run_id)
+        ));
+        let mut other = again;
+        other.inputs = json!({"name": "shop", "visibility": "public"});
+        assert!(matches!(
+            admit(&other, Some(&first), Some(&first), [].iter()),
+            Admission::RequestConflict { differing, .. } if differing == ["visibility"]
         ));
     }
 }

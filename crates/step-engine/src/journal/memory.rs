@@ -1,5 +1,6 @@
 //! A journal in memory: the same decisions as on disk, gone with the process.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -34,6 +35,8 @@ impl Default for Watchers {
 struct World {
     runs: Vec<RunRow>,
     entries: Vec<(RunId, Entry)>,
+    /// Caller and request id to the run that it led to last.
+    requests: HashMap<(String, String), RunId>,
     seq: u64,
 }
 
@@ -57,6 +60,7 @@ impl MemoryJournal {
         let copy = World {
             runs: world.runs.clone(),
             entries: world.entries.clone(),
+            requests: world.requests.clone(),
             seq: world.seq,
         };
         Self {
@@ -81,9 +85,21 @@ impl Journal for MemoryJournal {
                 .iter()
                 .rev()
                 .find(|row| row.subject == run.subject);
-            let answer = admit(&run, newest, world.runs.iter());
+            let request = run
+                .options
+                .request_id
+                .clone()
+                .map(|request| (run.caller.clone(), request));
+            let requested = request
+                .as_ref()
+                .and_then(|request| world.requests.get(request))
+                .and_then(|id| world.runs.iter().find(|row| row.run_id == *id));
+            let answer = admit(&run, requested, newest, world.runs.iter());
             if let Admission::Fresh(row) = &answer {
                 world.runs.push((**row).clone());
+            }
+            if let (Some(run), Some(request)) = (answer.led_to(), request) {
+                world.requests.insert(request, run.clone());
             }
             answer
         };

@@ -13,6 +13,14 @@ CREATE INDEX IF NOT EXISTS runs_by_subject ON runs (subject, number);
 CREATE INDEX IF NOT EXISTS runs_not_over ON runs (number)
     WHERE state IN ('running', 'interrupted', 'compensating', 'stuck') OR recheck_due IS NOT NULL;
 
+-- The run that a caller's request id led to last.
+CREATE TABLE IF NOT EXISTS requests (
+    caller     TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    run_id     TEXT NOT NULL,
+    PRIMARY KEY (caller, request_id)
+) STRICT;
+
 -- The append-only log. position counts from 1 within a run without a gap.
 CREATE TABLE IF NOT EXISTS records (
     seq      INTEGER PRIMARY KEY AUTOINCREMENT,

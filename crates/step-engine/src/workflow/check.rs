@@ -65,6 +65,8 @@ impl Checker<'_> {
         for text in reference::references(&step.with) {
             self.reference(line, &text, Some(step));
         }
+        self.own_output(line, step);
+        self.judged_by_kind(line, step);
         if let Some(when) = &step.when {
             let line = self.source.line(index, "when");
             match reference::references(&Value::String(when.clone())).as_slice() {
@@ -148,12 +150,48 @@ impl Checker<'_> {
         }
     }
 
+    /// `${{ output.field }}` has a meaning in an `undo` only.
+    fn own_output(&mut self, line: usize, step: &StepSpec) {
+        let Some(fields) = step.with.as_object() else {
+            return;
+        };
+        for (name, value) in fields.iter().filter(|(name, _)| *name != "undo") {
+            let own = |text: &String| matches!(reference::parse(text), Ok(Reference::Own(_)));
+            if reference::references(value).iter().any(own) {
+                self.say(
+                    line,
+                    format!(
+                        "step `{}`: `output` can be named in `undo` only, not in `{name}`",
+                        step.id
+                    ),
+                );
+            }
+        }
+    }
+
+    /// What the kind itself has against the arguments.
+    fn judged_by_kind(&mut self, line: usize, step: &StepSpec) {
+        if let Some(kind) = self.registry.step(&step.kind) {
+            for problem in kind.problems(&step.with) {
+                self.say(line, format!("step `{}`: {problem}", step.id));
+            }
+        }
+    }
+
     /// `user`: the step that refers, which must need the step it refers to.
     fn reference(&mut self, line: usize, text: &str, user: Option<&StepSpec>) {
         let workflow = &self.source.workflow;
         match reference::parse(text) {
             Err(message) => self.say(line, message),
             Ok(Reference::Setting(_)) => {}
+            // Judged where it stands.
+            Ok(Reference::Own(_)) if user.is_some() => {}
+            Ok(Reference::Own(field)) => {
+                self.say(
+                    line,
+                    format!("`output.{field}` can be named in the `undo` of a step only"),
+                );
+            }
             Ok(Reference::Input(name)) => {
                 if !workflow.inputs.iter().any(|input| input.name == name) {
                     let near = nearest(
@@ -196,11 +234,17 @@ impl Checker<'_> {
                 ),
             );
         }
-        if let (Some(field), Some(spec)) = (field, self.registry.spec(&target.kind).copied())
+        let known: Option<Vec<String>> = self.registry.step(&target.kind).map(|kind| {
+            let own = kind.outputs(&target.with);
+            let spec = self.registry.spec(&target.kind);
+            let listed = spec.map(|spec| spec.outputs).unwrap_or_default();
+            own.unwrap_or_else(|| listed.iter().map(|name| (*name).to_owned()).collect())
+        });
+        if let (Some(field), Some(known)) = (field, known)
             && field != "origin"
-            && !spec.outputs.contains(&field)
+            && !known.iter().any(|name| name == field)
         {
-            let near = nearest(field, spec.outputs.iter().copied());
+            let near = nearest(field, known.iter().map(String::as_str));
             self.say(
                 line,
                 format!(

@@ -66,6 +66,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Source, Vec<Problem>> {
     let mut source = Source::without_lines(Workflow {
         name: String::new(),
         description: String::new(),
+        scope: None,
         inputs: Vec::new(),
         steps: Vec::new(),
         outputs: BTreeMap::new(),
@@ -73,10 +74,11 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Source, Vec<Problem>> {
     reader.only(
         &root,
         "the workflow",
-        &["name", "description", "inputs", "steps", "outputs"],
+        &["name", "description", "scope", "inputs", "steps", "outputs"],
     );
     source.workflow.name = reader.name(&root, "name");
     source.workflow.description = reader.text(&root, "description").unwrap_or_default();
+    source.workflow.scope = reader.text(&root, "scope");
     for (name, node) in root.get("inputs").map(Node::fields).unwrap_or_default() {
         source.workflow.inputs.push(reader.input(name, node));
     }

@@ -1,4 +1,5 @@
-//! `${{ inputs.x }}`, `${{ settings.x }}`, `${{ steps.id }}` and `${{ steps.id.field }}`: look-ups, nothing more.
+//! `${{ inputs.x }}`, `${{ settings.x }}`, `${{ steps.id }}` and `${{ steps.id.field }}`: look-ups, nothing more. In the
+//! `undo` of a step `${{ output.field }}` names what that step itself answered; it is looked up when the undo begins.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,12 @@ pub struct Scope<'a> {
 pub(crate) enum Reference {
     Input(String),
     Setting(String),
-    Step { id: String, field: Option<String> },
+    Step {
+        id: String,
+        field: Option<String>,
+    },
+    /// A field of the step's own output.
+    Own(String),
 }
 
 /// Replaces every reference in a value by what it names; a text that is one reference keeps the value's type. What
@@ -37,22 +43,48 @@ pub fn resolve(value: &Value, scope: &Scope<'_>) -> Value {
     }
 }
 
+/// Replaces `${{ output.field }}` by what the step answered, and leaves everything else as it is.
+pub fn resolve_own(value: &Value, output: &Value) -> Value {
+    match value {
+        Value::String(text) => replaced(text, |reference| match reference {
+            Reference::Own(field) => Some(output.get(field).cloned().unwrap_or(Value::Null)),
+            Reference::Input(_) | Reference::Setting(_) | Reference::Step { .. } => None,
+        }),
+        Value::Array(items) => items.iter().map(|item| resolve_own(item, output)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, item)| (name.clone(), resolve_own(item, output)))
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
 fn resolve_text(text: &str, scope: &Scope<'_>) -> Value {
+    replaced(text, |reference| match reference {
+        Reference::Own(_) => None,
+        other => Some(look_up(other, scope)),
+    })
+}
+
+/// A text with its references replaced; one for which `look` answers nothing stays as it is written.
+fn replaced(text: &str, look: impl Fn(&Reference) -> Option<Value>) -> Value {
     let pieces = split(text);
     if let [Piece::Reference(reference)] = pieces.as_slice() {
-        return parse(reference).map_or(Value::Null, |reference| look_up(&reference, scope));
+        return match parse(reference) {
+            Ok(reference) => look(&reference).unwrap_or_else(|| Value::String(text.to_owned())),
+            Err(_) => Value::Null,
+        };
     }
     let mut out = String::new();
     for piece in pieces {
         match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Reference(reference) => {
-                match parse(reference).map(|reference| look_up(&reference, scope)) {
-                    Ok(Value::String(text)) => out.push_str(&text),
-                    Ok(Value::Null) | Err(_) => {}
-                    Ok(other) => out.push_str(&other.to_string()),
-                }
-            }
+            Piece::Reference(reference) => match parse(reference).map(|parsed| look(&parsed)) {
+                Ok(Some(Value::String(text))) => out.push_str(&text),
+                Ok(Some(Value::Null)) | Err(_) => {}
+                Ok(Some(other)) => out.push_str(&other.to_string()),
+                Ok(None) => out.push_str(&format!("${{{{{reference}}}}}")),
+            },
         }
     }
     Value::String(out)
@@ -60,6 +92,7 @@ fn resolve_text(text: &str, scope: &Scope<'_>) -> Value {
 
 fn look_up(reference: &Reference, scope: &Scope<'_>) -> Value {
     let found = match reference {
+        Reference::Own(_) => None,
         Reference::Input(name) => scope.inputs.get(name),
         Reference::Setting(name) => scope.settings.get(name),
         Reference::Step { id, field } => {
@@ -103,6 +136,7 @@ pub(crate) fn parse(text: &str) -> Result<Reference, String> {
             id: (*id).to_owned(),
             field: Some((*field).to_owned()),
         }),
+        ["output", field] => Ok(Reference::Own((*field).to_owned())),
         _ => Err(format!(
             "bad reference `${{{{ {} }}}}`; write inputs.NAME, settings.NAME, steps.ID or steps.ID.FIELD",
             text.trim()
@@ -139,6 +173,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_own_output_waits_for_the_undo() {
+        let undo = json!({"id": "${{ output.id }}", "url": "http://x/${{ output.id }}/${{ inputs.name }}"});
+        let scope = Scope {
+            inputs: &json!({"name": "shop"}),
+            settings: &Value::Null,
+            steps: None,
+        };
+        let first = resolve(&undo, &scope);
+        assert_eq!(first["id"], "${{ output.id }}");
+        let second = resolve_own(&first, &json!({"id": 7}));
+        assert_eq!(second, json!({"id": 7, "url": "http://x/7/shop"}));
+    }
 
     #[test]
     fn a_lone_reference_keeps_its_type_and_a_longer_text_joins() {

@@ -31,6 +31,7 @@ fn workflow(edges: &[Vec<bool>]) -> Workflow {
     Workflow {
         name: "w".into(),
         description: String::new(),
+        scope: None,
         inputs: Vec::new(),
         steps,
         outputs: BTreeMap::new(),

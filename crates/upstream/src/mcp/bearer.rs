@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use rmcp::model::ClientJsonRpcMessage;
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage};
 use rmcp::transport::common::client_side_sse::BoxedSseResponse;
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
@@ -27,6 +27,25 @@ impl BearerClient {
     }
 }
 
+/// An error that answers no request would be waited for in vain. Some servers say so that they forgot the session (npm
+/// gitea-mcp 0.0.10, 20 minutes after initialize): then it is made again, because nothing was dispatched.
+fn judged(
+    answer: Result<StreamableHttpPostResponse, HttpError>,
+    attached: bool,
+) -> Result<StreamableHttpPostResponse, HttpError> {
+    let Ok(StreamableHttpPostResponse::Json(JsonRpcMessage::Error(error), _)) = &answer else {
+        return answer;
+    };
+    if error.id.is_some() {
+        return answer;
+    }
+    let said = &error.error.message;
+    if attached && said.to_ascii_lowercase().contains("not initialized") {
+        return Err(HttpError::SessionExpired);
+    }
+    Err(HttpError::UnexpectedServerResponse(said.to_string().into()))
+}
+
 impl StreamableHttpClient for BearerClient {
     type Error = reqwest::Error;
 
@@ -38,9 +57,12 @@ impl StreamableHttpClient for BearerClient {
         _auth: Option<String>,
         headers: Headers,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
-        self.http
+        let attached = session_id.is_some();
+        let answer = self
+            .http
             .post_message(uri, message, session_id, self.bearer(), headers)
-            .await
+            .await;
+        judged(answer, attached)
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -52,7 +74,9 @@ impl StreamableHttpClient for BearerClient {
         headers: Headers,
         max: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
-        self.http
+        let attached = session_id.is_some();
+        let answer = self
+            .http
             .post_message_with_max_sse_event_size(
                 uri,
                 message,
@@ -61,7 +85,8 @@ impl StreamableHttpClient for BearerClient {
                 headers,
                 max,
             )
-            .await
+            .await;
+        judged(answer, attached)
     }
 
     async fn delete_session(

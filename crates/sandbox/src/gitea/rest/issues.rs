@@ -16,13 +16,12 @@ pub(super) async fn issues(
     Query(page): Query<Page>,
 ) -> Answer {
     let caller = authenticate(&gitea.world, &headers)?;
-    let found = operations::list_issues(&gitea.world, &caller, &owner, &name)?;
-    let full_name = format!("{owner}/{name}");
+    let (repository, found) = operations::list_issues(&gitea.world, &caller, &owner, &name)?;
     Ok(paged(
         &page,
         found
             .iter()
-            .map(|issue| operations::issue_json(&gitea.base, &full_name, issue))
+            .map(|issue| operations::issue_json(&gitea.base, &repository, issue))
             .collect(),
     ))
 }
@@ -32,6 +31,8 @@ pub(super) struct NewIssue {
     title: String,
     #[serde(default)]
     body: String,
+    #[serde(default)]
+    labels: Option<Vec<u64>>,
 }
 
 pub(super) async fn open_issue(
@@ -41,9 +42,17 @@ pub(super) async fn open_issue(
     Json(new): Json<NewIssue>,
 ) -> Answer {
     let caller = authenticate(&gitea.world, &headers)?;
-    let issue =
-        operations::create_issue(&gitea.world, &caller, &owner, &name, &new.title, &new.body)?;
-    let body = operations::issue_json(&gitea.base, &format!("{owner}/{name}"), &issue);
+    let labels = new.labels.unwrap_or_default();
+    let (repository, issue) = operations::create_issue(
+        &gitea.world,
+        &caller,
+        &owner,
+        &name,
+        &new.title,
+        &new.body,
+        &labels,
+    )?;
+    let body = operations::issue_json(&gitea.base, &repository, &issue);
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
@@ -55,17 +64,12 @@ pub(super) async fn read_issue(
     headers: HeaderMap,
 ) -> Answer {
     let caller = authenticate(&gitea.world, &headers)?;
-    let found = operations::list_issues(&gitea.world, &caller, &owner, &name)?;
+    let (repository, found) = operations::list_issues(&gitea.world, &caller, &owner, &name)?;
     let issue = found
         .iter()
         .find(|issue| issue.number == number)
         .ok_or_else(Refusal::not_found)?;
-    Ok(Json(operations::issue_json(
-        &gitea.base,
-        &format!("{owner}/{name}"),
-        issue,
-    ))
-    .into_response())
+    Ok(Json(operations::issue_json(&gitea.base, &repository, issue)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -93,8 +97,101 @@ pub(super) async fn edit_issue(
         .find(|issue| issue.number == number)
         .ok_or_else(Refusal::not_found)?;
     issue.state = edit.state.unwrap_or_else(|| issue.state.clone());
-    let body = operations::issue_json(&gitea.base, &format!("{owner}/{name}"), issue);
+    let issue = issue.clone();
+    let body = operations::issue_json(&gitea.base, repository, &issue);
     Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+pub(super) async fn labels(
+    State(gitea): State<Gitea>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+    Query(page): Query<Page>,
+) -> Answer {
+    let (_, repository) = super::seen(&gitea, &headers, "read:issue", &name)?;
+    let labels = repository.labels.iter();
+    Ok(paged(
+        &page,
+        labels
+            .map(|(id, name)| operations::label_json(*id, name))
+            .collect(),
+    ))
+}
+
+#[derive(Deserialize)]
+pub(super) struct NewLabel {
+    name: String,
+}
+
+pub(super) async fn create_label(
+    State(gitea): State<Gitea>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+    Json(new): Json<NewLabel>,
+) -> Answer {
+    let (_, repository) = super::seen(&gitea, &headers, "write:issue", &name)?;
+    let mut state = gitea.world.state();
+    let found = state
+        .gitea
+        .repositories
+        .get_mut(&repository.id)
+        .ok_or_else(Refusal::not_found)?;
+    // A second one of the same name is allowed.
+    let id = found.labels.iter().map(|(id, _)| *id).max().unwrap_or(0) + 1;
+    found.labels.push((id, new.name.clone()));
+    Ok((
+        StatusCode::CREATED,
+        Json(operations::label_json(id, &new.name)),
+    )
+        .into_response())
+}
+
+pub(super) async fn delete_label(
+    State(gitea): State<Gitea>,
+    Path((owner, name, id)): Path<(String, String, u64)>,
+    headers: HeaderMap,
+) -> Answer {
+    let (_, repository) = super::seen(&gitea, &headers, "write:issue", &(owner, name))?;
+    let mut state = gitea.world.state();
+    let found = state
+        .gitea
+        .repositories
+        .get_mut(&repository.id)
+        .ok_or_else(Refusal::not_found)?;
+    let before = found.labels.len();
+    found.labels.retain(|(known, _)| *known != id);
+    if found.labels.len() == before {
+        return Err(Refusal::not_found());
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize)]
+pub(super) struct SetLabels {
+    labels: Vec<u64>,
+}
+
+pub(super) async fn set_labels(
+    State(gitea): State<Gitea>,
+    Path((owner, name, number)): Path<IssueName>,
+    headers: HeaderMap,
+    Json(new): Json<SetLabels>,
+) -> Answer {
+    let (_, repository) = super::seen(&gitea, &headers, "write:issue", &(owner, name))?;
+    let mut state = gitea.world.state();
+    let found = state
+        .gitea
+        .repositories
+        .get_mut(&repository.id)
+        .ok_or_else(Refusal::not_found)?;
+    let labels = operations::known_labels(found, &new.labels);
+    let issue = found
+        .issues
+        .iter_mut()
+        .find(|issue| issue.number == number)
+        .ok_or_else(Refusal::not_found)?;
+    issue.labels = labels;
+    Ok(StatusCode::OK.into_response())
 }
 
 pub(super) async fn delete_issue(

@@ -90,6 +90,43 @@ pub(super) fn run(connection: &Connection, run: &RunId) -> Result<Option<RunRow>
     found.map_err(|error| damaged(&error))?.transpose()
 }
 
+/// The run that this row's request id led to last. `None`: it has none, or it is new.
+pub(super) fn requested(
+    connection: &Connection,
+    row: &RunRow,
+) -> Result<Option<RunRow>, JournalError> {
+    let Some(request) = &row.options.request_id else {
+        return Ok(None);
+    };
+    let sql = "SELECT run_id FROM requests WHERE caller = ?1 AND request_id = ?2";
+    let found: Option<String> = connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement
+                .query_row([&row.caller, request], |row| row.get(0))
+                .optional()
+        })
+        .map_err(|error| damaged(&error))?;
+    match found.and_then(|id| id.parse().ok()) {
+        Some(id) => run(connection, &id),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn bind_request(
+    connection: &Connection,
+    caller: &str,
+    request: &str,
+    run: &RunId,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO requests (caller, request_id, run_id) VALUES (?1, ?2, ?3)",
+        )?
+        .execute([caller, request, run.as_str()])?;
+    Ok(())
+}
+
 pub(super) fn newest(
     connection: &Connection,
     subject: &str,

@@ -163,11 +163,16 @@ fn refuse(request: Request, error: &JournalError) -> Pending {
 }
 
 fn write_admission(connection: &Connection, row: &RunRow) -> Result<Admission, JournalError> {
+    let requested = rows::requested(connection, row)?;
     let newest = rows::newest(connection, &row.subject)?;
     let holders = rows::not_over(connection)?;
-    let answer = admit(row, newest.as_ref(), holders.iter());
+    let answer = admit(row, requested.as_ref(), newest.as_ref(), holders.iter());
     if let Admission::Fresh(row) = &answer {
         rows::insert_run(connection, row).map_err(|error| rows::damaged(&error))?;
+    }
+    if let (Some(run), Some(request)) = (answer.led_to(), &row.options.request_id) {
+        rows::bind_request(connection, &row.caller, request, run)
+            .map_err(|error| rows::damaged(&error))?;
     }
     Ok(answer)
 }

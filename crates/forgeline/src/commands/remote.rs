@@ -1,0 +1,201 @@
+//! `--server`: the command line as a client of a running server, over MCP.
+
+use std::time::Duration;
+
+use forgeline_provision::{ErrorView, ProjectList, Report, RunView};
+use forgeline_step_engine::InputKind;
+use forgeline_upstream::http::{Trust, address, reqwest_client};
+use forgeline_upstream::mcp::{McpClient, ToolAnswer};
+use forgeline_upstream::{Error, Origin, TokenError, TokenFault};
+use serde_json::{Map, Value};
+
+use crate::cli::{Format, Remote};
+use crate::config::Problem;
+use crate::env::Env;
+use crate::{exit, output};
+
+/// A running server.
+pub(super) struct Server {
+    client: McpClient,
+    environment: String,
+}
+
+/// The longest wait of a call, and what the answer may take besides.
+const DEADLINE: Duration = Duration::from_secs(330);
+
+/// What a server says of a workflow's inputs.
+pub(super) struct Declaration(Value);
+
+impl Declaration {
+    pub(super) fn kind(&self, name: &str) -> InputKind {
+        match self.0["properties"][name]["type"].as_str() {
+            Some("boolean") => InputKind::Boolean,
+            Some("integer") => InputKind::Integer,
+            Some("array") => InputKind::Strings,
+            _ => InputKind::String,
+        }
+    }
+}
+
+impl Server {
+    /// The server that the flag or the configuration names. `None`: this process works itself.
+    pub(super) fn named(env: &Env, remote: &Remote) -> Result<Option<Self>, u8> {
+        let named = remote
+            .server
+            .as_deref()
+            .or_else(|| env.filled("FORGELINE_SERVER"));
+        let Some(text) = named else { return Ok(None) };
+        Self::connect(env, text).map(Some).map_err(|problem| {
+            output::complain_of(&[problem]);
+            exit::CONFIGURATION
+        })
+    }
+
+    fn connect(env: &Env, text: &str) -> Result<Self, Problem> {
+        let bad = |why: String| {
+            Problem::new(
+                "address.invalid",
+                why,
+                "correct --server or FORGELINE_SERVER",
+            )
+        };
+        let mut url = address("FORGELINE_SERVER", text).map_err(|error| bad(error.to_string()))?;
+        if matches!(url.path(), "" | "/") {
+            url.set_path("/mcp");
+        }
+        let token = env
+            .secret("FORGELINE_SERVER_TOKEN")?
+            .ok_or_else(|| TokenError {
+                origin: Origin::variable("FORGELINE_SERVER_TOKEN"),
+                fault: TokenFault::Absent,
+            })?;
+        let extra_roots_pem = match env.filled("FORGELINE_CA_FILE") {
+            Some(path) => {
+                Some(std::fs::read(path).map_err(|error| bad(format!("{path}: {error}")))?)
+            }
+            None => None,
+        };
+        let http =
+            reqwest_client(&Trust { extra_roots_pem }).map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            client: McpClient::new("forgeline", &url, token, http),
+            environment: env.environment().to_owned(),
+        })
+    }
+
+    /// The inputs of a workflow as that server declares them; nothing for one that it does not have.
+    pub(super) async fn declaration(&self, workflow: &str) -> Result<Declaration, u8> {
+        match self.client.input_schema(workflow).await {
+            Ok(Some(schema)) => Ok(Declaration(schema)),
+            Ok(None) => {
+                let help = "use a name that the server lists, or a bearer with the scope for it";
+                output::complain(
+                    &format!("the server has no workflow `{workflow}` for this caller"),
+                    None,
+                    Some(help),
+                );
+                Err(exit::USAGE)
+            }
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    async fn call(&self, tool: &str, arguments: Map<String, Value>) -> Result<ToolAnswer, u8> {
+        let operation = format!("call {tool}");
+        let called = self
+            .client
+            .call(&operation, tool, Value::Object(arguments), DEADLINE)
+            .await;
+        called.map_err(|error| refused(&error))
+    }
+
+    /// Calls a tool that answers a run, and shows that.
+    pub(super) async fn run(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+        format: Format,
+    ) -> u8 {
+        let answer = match self.call(tool, arguments).await {
+            Ok(answer) => answer,
+            Err(code) => return code,
+        };
+        let view =
+            read(&answer).unwrap_or_else(|why| RunView::refused(&self.environment, None, why));
+        output::run(&view, format);
+        exit::code(&view)
+    }
+
+    /// As [`Server::run`], for a question: it is answered whatever the answer says of the run.
+    pub(super) async fn look(&self, arguments: Map<String, Value>, format: Format) -> u8 {
+        let answer = match self.call("project_status", arguments).await {
+            Ok(answer) => answer,
+            Err(code) => return code,
+        };
+        let view: RunView =
+            read(&answer).unwrap_or_else(|why| RunView::refused(&self.environment, None, why));
+        output::run(&view, format);
+        if view.run_id.is_some() {
+            exit::OK
+        } else {
+            exit::code(&view)
+        }
+    }
+
+    /// The list of projects.
+    pub(super) async fn list(&self, arguments: Map<String, Value>, format: Format) -> u8 {
+        let answer = match self.call("project_list", arguments).await {
+            Ok(answer) => answer,
+            Err(code) => return code,
+        };
+        let list = read(&answer).unwrap_or_else(|why| ProjectList {
+            error: Some(why),
+            ..ProjectList::default()
+        });
+        output::list(&list, format);
+        list.error
+            .map_or(exit::OK, |error| exit::of_error(&error.code))
+    }
+
+    /// doctor, as that server sees it.
+    pub(super) async fn doctor(&self, arguments: Map<String, Value>) -> Result<Report, u8> {
+        let answer = self.call("doctor", arguments).await?;
+        Ok(read(&answer).unwrap_or_else(|why| Report {
+            error: Some(why),
+            ..Report::default()
+        }))
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(answer: &ToolAnswer) -> Result<T, ErrorView> {
+    let value = answer.value.clone().unwrap_or_default();
+    serde_json::from_value(value).map_err(|error| {
+        let message = format!("the server's answer has an unknown form: {error}");
+        ErrorView::new(
+            "server.unexpected",
+            message,
+            "use a forgeline of the server's version",
+        )
+    })
+}
+
+fn refused(error: &Error) -> u8 {
+    let (help, code) = if error.is_unauthenticated() {
+        (
+            "put the server's bearer into FORGELINE_SERVER_TOKEN",
+            exit::NOT_AUTHORISED,
+        )
+    } else if error.message.contains("unknown tool") {
+        (
+            "this caller may not use that tool, or the server is another version",
+            exit::NOT_AUTHORISED,
+        )
+    } else {
+        (
+            "look whether the server runs, and at --server",
+            exit::UNAVAILABLE,
+        )
+    };
+    output::complain(&error.to_string(), None, Some(help));
+    code
+}

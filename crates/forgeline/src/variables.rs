@@ -1,0 +1,87 @@
+//! Every setting in one list: its environment variable, its place in the configuration file, its meaning, its default.
+//!
+//! `config show`, `config show --example`, the reader of the file and the reader of the environment follow this list.
+
+/// A setting.
+pub(crate) struct Variable {
+    /// The environment variable.
+    pub(crate) name: &'static str,
+    /// A secret: also read from the file that `NAME_FILE` names, and never plain text in the configuration file.
+    pub(crate) secret: bool,
+    /// Section and key in the configuration file, for example `gitea.url`. Empty: only the environment says it.
+    pub(crate) key: &'static str,
+    /// For people.
+    pub(crate) meaning: &'static str,
+    /// What holds when it is not set. Empty: nothing.
+    pub(crate) default: &'static str,
+}
+
+const fn plain(name: &'static str, key: &'static str, meaning: &'static str) -> Variable {
+    Variable {
+        name,
+        secret: false,
+        key,
+        meaning,
+        default: "",
+    }
+}
+
+const fn secret(name: &'static str, key: &'static str, meaning: &'static str) -> Variable {
+    Variable {
+        secret: true,
+        ..plain(name, key, meaning)
+    }
+}
+
+impl Variable {
+    const fn or(self, default: &'static str) -> Self {
+        Self { default, ..self }
+    }
+}
+
+/// All settings, in the order in which people meet them.
+#[rustfmt::skip]
+pub(crate) const ALL: &[Variable] = &[
+    plain("GITEA_MCP_URL", "gitea_mcp.url", "The gitea-mcp server's MCP endpoint, for example https://gitea-mcp.example.org/mcp."),
+    secret("GITEA_MCP_TOKEN", "gitea_mcp.token", "The bearer that the gitea-mcp server expects (a Gitea token where it passes that through)."),
+    plain("GITEA_MCP_DIALECT", "gitea_mcp.dialect", "Path of a mapping file for a gitea-mcp server that forgeline does not know."),
+    plain("GITEA_URL", "gitea.url", "Gitea itself, for example https://gitea.example.org."),
+    secret("GITEA_TOKEN", "gitea.token", "A Gitea token of the same user: write:repository, write:issue, write:user, write:organization."),
+    plain("FORGELINE_GITEA_OWNER", "gitea.owner", "User or organisation in Gitea that owns new projects."),
+    secret("GITHUB_PAT", "github.token", "A GitHub token with the scopes repo and delete_repo."),
+    secret("GITHUB_TOKEN", "", "Used when GITHUB_PAT is not set."),
+    plain("GITHUB_API_URL", "github.api_url", "GitHub's API.").or("https://api.github.com"),
+    plain("FORGELINE_GITHUB_OWNER", "github.owner", "User or organisation on GitHub that owns new projects."),
+    secret("GITHUB_MIRROR_TOKEN", "mirror.token", "What Gitea pushes to GitHub with (scopes repo, workflow). Gitea keeps it in clear text, so it is a token of its own."),
+    plain("GITHUB_MIRROR_USERNAME", "mirror.username", "The user name beside that token.").or("x-access-token"),
+    plain("FORGELINE_MIRROR_USE_PAT", "mirror.use_pat", "true: Gitea gets GITHUB_PAT itself. doctor warns."),
+    plain("KUBECONFIG", "kubernetes.kubeconfig", "Path of a kubeconfig; its current context is used."),
+    plain("KUBE_API_URL", "kubernetes.api_url", "An API server; needs KUBE_TOKEN."),
+    secret("KUBE_TOKEN", "kubernetes.token", "The bearer for KUBE_API_URL."),
+    plain("KUBE_CA_FILE", "kubernetes.ca_file", "PEM certificates of the authority of KUBE_API_URL."),
+    plain("KUBERNETES_SERVICE_HOST", "", "Set inside a cluster: the pod's service account is used when nothing else is set."),
+    plain("FORGELINE_INFRA_MODE", "infra.mode", "Where the namespace comes from: kubernetes, gitops, both or none.").or("kubernetes"),
+    plain("FORGELINE_INFRA_REPOSITORY", "infra.repository", "owner/repo in Gitea that GitOps commits go to; its default branch is the base."),
+    plain("FORGELINE_INFRA_PATH", "infra.path", "Directory of a project's manifests in that repository; <name> stands for the namespace.").or("k3s/apps/<name>"),
+    plain("FORGELINE_DATA_DIR", "data_dir", "The journal. Default: $XDG_STATE_HOME/forgeline, else ~/.local/state/forgeline."),
+    plain("FORGELINE_LISTEN", "server.listen", "Where serve listens.").or("127.0.0.1:3210"),
+    plain("FORGELINE_ALLOWED_HOSTS", "server.allowed_hosts", "Host names that serve answers to, beside loopback names; comma-separated."),
+    plain("FORGELINE_ALLOWED_ORIGINS", "server.allowed_origins", "Origins of browsers that serve answers to, beside loopback ones; comma-separated."),
+    secret("FORGELINE_STATIC_TOKEN", "server.static_token", "The bearer of callers of serve, at least 32 bytes, with the admin scope."),
+    plain("FORGELINE_SERVER", "client.server", "A running server: the command line is its client then, for example http://127.0.0.1:3210."),
+    secret("FORGELINE_SERVER_TOKEN", "client.token", "The bearer for that server."),
+    plain("FORGELINE_ENVIRONMENT", "environment", "What answers say of themselves: live or sandbox.").or("live"),
+    plain("FORGELINE_CA_FILE", "ca_file", "PEM certificates to trust beside the system's, for every upstream."),
+    plain("FORGELINE_WORKFLOWS_DIR", "workflows_dir", "Directory of workflow files that add to the embedded ones or replace them."),
+    plain("FORGELINE_LOG", "", "Filter of the log, for example debug. The log is JSON when stderr is no terminal."),
+    plain("XDG_STATE_HOME", "", "Below it the data directory stands by default."),
+    plain("XDG_CONFIG_HOME", "", "Below it forgeline/config.toml is looked for; default ~/.config."),
+    plain("HOME", "", "The home directory."),
+    plain("USER", "", "Who sits at this machine: callers on the command line are local:USER."),
+    plain("NO_COLOR", "", "No colours in the log."),
+];
+
+/// The setting of this variable.
+pub(crate) fn find(name: &str) -> Option<&'static Variable> {
+    ALL.iter().find(|variable| variable.name == name)
+}

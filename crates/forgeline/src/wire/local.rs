@@ -1,0 +1,231 @@
+//! doctor's checks that need no upstream: tokens, configuration, journal, disk, workflow files, port.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use forgeline_provision::{Catalogue, Check, LocalChecks, registry};
+use forgeline_step_engine::journal::sqlite::SqliteJournal;
+use forgeline_upstream::TokenHandle;
+
+use super::Clients;
+use crate::config::{Config, Mode, Problem};
+use crate::env::Env;
+
+/// Below this much free space the journal may not last, in bytes.
+const LITTLE: u64 = 100 * 1024 * 1024;
+
+pub(super) fn checks(
+    env: &Env,
+    config: &Config,
+    clients: &Clients,
+    listen: Option<String>,
+) -> LocalChecks {
+    let mut known = tokens(env, config);
+    known.extend(configuration(config, clients));
+    known.push(workflows(config, clients));
+    let data_dir = config.data_dir.clone();
+    Arc::new(move || {
+        let mut all = known.clone();
+        all.extend(journal(&data_dir));
+        all.extend(listen.as_deref().map(port));
+        all
+    })
+}
+
+/// Form and origin of each token.
+fn tokens(env: &Env, config: &Config) -> Vec<Check> {
+    let mut wanted = vec![
+        ("token.gitea_mcp", "GITEA_MCP_TOKEN"),
+        ("token.gitea", "GITEA_TOKEN"),
+        ("token.github", "GITHUB_PAT"),
+        ("token.github_mirror", "GITHUB_MIRROR_TOKEN"),
+        ("token.server", "FORGELINE_STATIC_TOKEN"),
+    ];
+    if config.infra.mode != Mode::None && env.is_set("KUBE_API_URL") {
+        wanted.push(("token.kubernetes", "KUBE_TOKEN"));
+    }
+    let mut checks = Vec::new();
+    let mut good: Vec<(&str, TokenHandle)> = Vec::new();
+    for (id, variable) in wanted {
+        match env.secret(variable) {
+            Ok(Some(token)) => {
+                checks.push(formed(id, variable, &token));
+                good.push((variable, token));
+            }
+            Ok(None) => checks.extend(absent(id, variable, env)),
+            Err(problem) => checks.push(failed(id, variable, &problem)),
+        }
+    }
+    checks.extend(same(&good));
+    checks
+}
+
+fn formed(id: &str, variable: &str, token: &TokenHandle) -> Check {
+    let current = token.current();
+    let detail = format!("from {}: {}", token.origin(), current.fingerprint());
+    if current.was_trimmed() {
+        let detail = format!("{detail}; a line break at its end was cut off");
+        return Check::warn(
+            id,
+            variable,
+            detail,
+            format!("store {variable} without the line break"),
+        );
+    }
+    Check::ok(id, variable, detail)
+}
+
+fn absent(id: &str, variable: &str, env: &Env) -> Option<Check> {
+    match variable {
+        "GITHUB_PAT" if env.is_set("GITHUB_TOKEN") => {
+            Some(Check::ok(id, variable, "GITHUB_TOKEN is used instead"))
+        }
+        "GITHUB_MIRROR_TOKEN" if env.filled("FORGELINE_MIRROR_USE_PAT") == Some("true") => Some(
+            Check::skip(id, variable, "FORGELINE_MIRROR_USE_PAT is true"),
+        ),
+        "FORGELINE_STATIC_TOKEN" => None,
+        "GITEA_TOKEN" if !env.is_set("GITEA_URL") => {
+            Some(Check::skip(id, variable, "REST is not configured"))
+        }
+        _ => {
+            let detail = format!("{variable} is not set");
+            let remedy =
+                format!("set {variable}, or {variable}_FILE to the path of a file that holds it");
+            Some(Check::fail(id, variable, detail, remedy))
+        }
+    }
+}
+
+fn failed(id: &str, subject: &str, problem: &Problem) -> Check {
+    Check {
+        code: Some(problem.code.clone()),
+        ..Check::fail(id, subject, &problem.message, &problem.remedy)
+    }
+}
+
+/// Two roles with one value: who revokes one revokes the other.
+fn same(good: &[(&str, TokenHandle)]) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (index, (first, one)) in good.iter().enumerate() {
+        for (second, other) in &good[index + 1..] {
+            if one.current().is_same(&other.current()) {
+                checks.push(Check::warn(
+                    "token.same",
+                    format!("{first} and {second}"),
+                    "both hold the same token, so each has the rights of both roles",
+                    "make a token of its own for each, unless the gitea-mcp server passes Gitea's token through",
+                ));
+            }
+        }
+    }
+    checks
+}
+
+/// What else is wrong with the configuration; tokens have checks of their own.
+fn configuration(config: &Config, clients: &Clients) -> Vec<Check> {
+    let others: Vec<&Problem> = config
+        .problems
+        .iter()
+        .chain(&clients.problems)
+        .filter(|problem| !problem.code.starts_with("token.") || problem.message.contains('`'))
+        .collect();
+    if others.is_empty() {
+        return vec![Check::ok("configuration", "configuration", "can be used")];
+    }
+    others
+        .into_iter()
+        .map(|problem| failed("configuration", "configuration", problem))
+        .collect()
+}
+
+fn workflows(config: &Config, clients: &Clients) -> Check {
+    let (id, subject) = ("workflows", "workflow files");
+    let registry = registry(&Arc::new(clients.stand_ins(config)));
+    let place = config
+        .workflows_dir
+        .as_ref()
+        .map_or_else(String::new, |dir| format!(", from {} too", dir.display()));
+    match Catalogue::read(&registry, config.workflows_dir.as_deref()) {
+        Ok(catalogue) => Check::ok(
+            id,
+            subject,
+            format!("{} workflow(s){place}", catalogue.all().len()),
+        ),
+        Err(error) => Check::fail(id, subject, error.to_string(), "mend these lines"),
+    }
+}
+
+/// The directory can be written, has room, and is not somebody else's. Nothing stays there.
+fn journal(dir: &Path) -> Vec<Check> {
+    let subject = "journal";
+    let place = nearest(dir);
+    let mut checks = Vec::new();
+    checks.push(match tempfile::tempfile_in(&place) {
+        Ok(_) => match SqliteJournal::holder(dir) {
+            Some(holder) => Check::ok(
+                "journal",
+                subject,
+                format!("{} is in use by {holder}", dir.display()),
+            ),
+            None => Check::ok(
+                "journal",
+                subject,
+                format!("{} can be written", dir.display()),
+            ),
+        },
+        Err(error) => Check {
+            code: Some("journal.unwritable".into()),
+            ..Check::fail(
+                "journal",
+                subject,
+                format!("{} cannot be written: {error}", place.display()),
+                "make it writable for this user, or set FORGELINE_DATA_DIR to another directory",
+            )
+        },
+    });
+    if let Ok(stat) = rustix::fs::statvfs(&place) {
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let detail = format!(
+            "{} MiB are free in {}",
+            free / (1024 * 1024),
+            place.display()
+        );
+        checks.push(if free < LITTLE {
+            Check::warn(
+                "disk",
+                "disk",
+                detail,
+                "free some space: a full disk stops every run",
+            )
+        } else {
+            Check::ok("disk", "disk", detail)
+        });
+    }
+    checks
+}
+
+/// The directory, or the nearest one above it that is there.
+fn nearest(dir: &Path) -> PathBuf {
+    let mut place = dir.to_owned();
+    while !place.exists() {
+        match place.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => place = parent.to_owned(),
+            _ => return PathBuf::from("."),
+        }
+    }
+    place
+}
+
+fn port(listen: &str) -> Check {
+    let (id, subject) = ("server.port", "address of serve");
+    match TcpListener::bind(listen) {
+        Ok(_) => Check::ok(id, subject, format!("{listen} is free")),
+        Err(error) => Check::warn(
+            id,
+            subject,
+            format!("{listen} cannot be listened on now: {error}"),
+            "if that is no forgeline, stop it, or choose another --listen address",
+        ),
+    }
+}
