@@ -345,6 +345,7 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
     let ended_badly = kept || matches!(state, RunState::Stuck | RunState::Compensated);
     let left = |step: &StepSnapshot| match step.state {
         StepState::Stuck => true,
+        _ if step.left_by_operator => true,
         _ if step.irreversible => {
             ended_badly && (step.state == StepState::Applied || is_unknown(step))
         }
@@ -355,7 +356,7 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
                 .as_ref()
                 .is_some_and(|error| matches!(error.effect, Effect::Left | Effect::Possible))
         }
-        _ => step.left_by_operator,
+        _ => false,
     };
     let steps = snapshot
         .steps

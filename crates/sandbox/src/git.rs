@@ -206,6 +206,20 @@ pub(crate) async fn merge(dir: &Path, branch: &str) -> Result<(), String> {
     .map(drop)
 }
 
+/// Makes a branch at the default branch's head.
+pub(crate) async fn branch(dir: &Path, name: &str) -> Result<(), String> {
+    let (target, from) = (
+        format!("refs/heads/{name}"),
+        format!("refs/heads/{}", head(dir)),
+    );
+    run(git()
+        .arg("-C")
+        .arg(dir)
+        .args(["update-ref", &target, &from]))
+    .await
+    .map(drop)
+}
+
 /// Removes a branch.
 pub(crate) async fn delete_branch(dir: &Path, branch: &str) -> Result<(), String> {
     let name = format!("refs/heads/{branch}");

@@ -69,6 +69,9 @@ impl ServerHandler for GiteaMcp {
     ) -> Result<ListToolsResult, ErrorData> {
         let offered = self.gitea.world.state().gitea_mcp_tools.clone();
         let mut tools = tools();
+        if offered.is_some() {
+            tools.push(create_issue_of_2025());
+        }
         tools.retain(|tool| {
             offered
                 .as_ref()
@@ -93,6 +96,12 @@ impl ServerHandler for GiteaMcp {
             "get_me" => get_me(&caller),
             "create_repo" => self.create_repo(&caller, &arguments).await,
             "issue_write" => self.issue_write(&caller, &arguments),
+            "create_issue" => {
+                let mut arguments = arguments;
+                arguments["method"] = json!("create");
+                arguments["labels"] = Value::Null;
+                self.issue_write(&caller, &arguments)
+            }
             "list_issues" => self.list_issues(&caller, &arguments),
             "list_branches" => self.list_branches(&caller, &arguments),
             "list_my_repos" => self.list_my_repos(&caller),
@@ -252,6 +261,18 @@ fn said(refusal: &Refusal) -> String {
     } else {
         refusal.message.clone()
     }
+}
+
+/// What servers of 2025 had instead of `issue_write`; it drops labels.
+fn create_issue_of_2025() -> Tool {
+    let string = || json!({"type": "string"});
+    let properties =
+        json!({"owner": string(), "repo": string(), "title": string(), "body": string()});
+    Tool::new(
+        "create_issue",
+        "Create issue",
+        rmcp::object!({"type": "object", "properties": properties, "required": ["owner", "repo", "title", "body"]}),
+    )
 }
 
 fn tools() -> Vec<Tool> {

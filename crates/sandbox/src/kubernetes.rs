@@ -167,6 +167,7 @@ async fn list_namespaces(State(world): State<World>, headers: HeaderMap) -> Answ
 
 async fn create_namespace(
     State(world): State<World>,
+    axum::extract::RawQuery(query): axum::extract::RawQuery,
     headers: HeaderMap,
     Json(object): Json<Value>,
 ) -> Answer {
@@ -197,6 +198,9 @@ async fn create_namespace(
             format!("namespaces \"{name}\" already exists")
         };
         return Err(Refusal::new(409, "AlreadyExists", message));
+    }
+    if query.unwrap_or_default().contains("dryRun=All") {
+        return Ok((StatusCode::CREATED, Json(object)).into_response());
     }
     let made = state.cluster.add_namespace(&name, object);
     Ok((StatusCode::CREATED, Json(made)).into_response())

@@ -97,7 +97,7 @@ impl RunRow {
             Record::Operator { decision, .. } => match decision {
                 crate::record::Decision::Continue => Some(RunState::Running),
                 crate::record::Decision::RetryUndo | crate::record::Decision::Skip(_) => {
-                    Some(RunState::Compensating)
+                    Some(self.after_a_look())
                 }
                 crate::record::Decision::Abandon => None,
             },
@@ -129,6 +129,15 @@ impl RunRow {
         }
         self.updated_at = at;
         Ok(())
+    }
+
+    /// What a stuck run does once somebody looked: it goes on the way it went. A run without a
+    /// cause to turn back stuck on its forward path.
+    fn after_a_look(&self) -> RunState {
+        match self.cause {
+            Some(_) => RunState::Compensating,
+            None => RunState::Running,
+        }
     }
 }
 

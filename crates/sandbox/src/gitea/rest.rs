@@ -80,7 +80,7 @@ pub(crate) fn router(gitea: Gitea) -> Router {
         .route("/api/v1/repos/{owner}/{name}/generate", post(generate))
         .route(
             "/api/v1/repos/{owner}/{name}/branches",
-            get(content::branches),
+            get(content::branches).post(content::create_branch),
         )
         .route(
             "/api/v1/repos/{owner}/{name}/branches/{*branch}",

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -66,6 +68,12 @@ pub(crate) enum Seed {
         namespace: String,
         resource: String,
         name: String,
+    },
+    /// A Secret in a namespace that is not listed among the cluster's.
+    Secret {
+        namespace: String,
+        name: String,
+        data: BTreeMap<String, String>,
     },
     /// From now on no namespace deletion ends.
     NamespaceDeletionsHang,
@@ -207,6 +215,21 @@ impl World {
                     .state()
                     .cluster
                     .put(&namespace, &resource, &name, object))
+            }
+            Seed::Secret {
+                namespace,
+                name,
+                data,
+            } => {
+                let data: BTreeMap<String, String> = data
+                    .into_iter()
+                    .map(|(key, value)| (key, STANDARD.encode(value)))
+                    .collect();
+                let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": data});
+                Ok(self
+                    .state()
+                    .cluster
+                    .put(&namespace, "secrets", &name, object))
             }
             Seed::Rights { change } => {
                 crate::control::change(self, change)?;

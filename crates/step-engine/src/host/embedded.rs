@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{Host, HostError};
 use crate::history::Progress;
@@ -138,7 +139,8 @@ impl EmbeddedHost {
             .clone()
             .filter(|_| state.origin == Some(Origin::Created));
         let marked = state.ambiguous;
-        self.tasks.spawn(async move {
+        let span = tracing::info_span!("step", run_id = %self.run.run_id, step = spec.id, ?verb);
+        let work = async move {
             let began = Instant::now();
             let end = match verb {
                 Verb::Apply => apply(&*step, &cx, &with, &spec, (look, marked), began).await,
@@ -149,9 +151,16 @@ impl EmbeddedHost {
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner),
             );
+            match &end {
+                Record::Failed { error, .. } => {
+                    tracing::info!(code = error.code, error = error.message, "step failed");
+                }
+                _ => tracing::info!("step done"),
+            }
             records.push(end);
             records
-        });
+        };
+        self.tasks.spawn(work.instrument(span));
     }
 
     fn context(&self, spec: &StepSpec, verb: Verb, progress: &Progress, aside: Aside) -> StepCx {

@@ -132,6 +132,31 @@ pub(super) async fn branch(
     Ok(Json(json!({"name": branch, "commit": {"id": id}})).into_response())
 }
 
+#[derive(Deserialize)]
+pub(super) struct NewBranch {
+    new_branch_name: String,
+}
+
+/// A branch at the default branch's head.
+pub(super) async fn create_branch(
+    State(gitea): State<Gitea>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+    Json(new): Json<NewBranch>,
+) -> Answer {
+    let (caller, repository) = seen(&gitea, &headers, "write:repository", &name)?;
+    may_push(&caller.user, &repository)?;
+    let dir = gitea.world.git_dir("gitea", repository.id);
+    let target = &new.new_branch_name;
+    if known(&gitea, &repository).contains_key(&format!("refs/heads/{target}")) {
+        return Err(Refusal::new(409, "The branch already exists."));
+    }
+    crate::git::branch(&dir, target)
+        .await
+        .map_err(|_| Refusal::new(404, "Git Repository is empty."))?;
+    Ok((StatusCode::CREATED, Json(json!({"name": target}))).into_response())
+}
+
 pub(super) async fn delete_branch(
     State(gitea): State<Gitea>,
     Path((owner, name, branch)): Path<InBranch>,
