@@ -38,7 +38,7 @@ async fn a_killed_server_completes_its_run_at_the_next_start() {
             .view("project_create", json!({"name": "shop", "wait_seconds": 0}))
             .await;
         let run = started["run_id"].as_str().unwrap().to_owned();
-        while sandbox.requests().await.len() < after {
+        while sandbox.run_requests().await < after {
             tokio::task::yield_now().await;
         }
         server.process.0.kill().unwrap();
@@ -64,7 +64,7 @@ async fn a_terminated_server_saves_at_a_journal_point_and_exits_0() {
         .view("project_create", json!({"name": "shop", "wait_seconds": 0}))
         .await;
     let run = started["run_id"].as_str().unwrap().to_owned();
-    while sandbox.requests().await.len() < 8 {
+    while sandbox.run_requests().await < 8 {
         tokio::task::yield_now().await;
     }
     let pid = server.process.0.id().to_string();

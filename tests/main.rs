@@ -4,11 +4,22 @@
 
 mod architecture;
 mod command_line;
+mod configuration;
+mod content;
+mod deployment;
+mod dialects;
+mod doctor;
+mod gitops;
 mod kill;
 mod mcp;
 mod ownership;
+mod plan;
 mod readme;
+mod remote;
 mod rights;
+mod states;
 mod support;
+mod tickets;
 mod tokens;
 mod unwritable;
+mod workflows;

@@ -76,6 +76,39 @@ fn the_output_shown_is_the_output_of_today() {
 }
 
 #[test]
+fn the_plan_shown_is_the_plan_of_today() {
+    let shown = block("text", "hello-world: plan");
+    let ran = crate::support::run(&mut forgeline(&[
+        "create",
+        "hello-world",
+        "--sandbox",
+        "--dry-run",
+    ]));
+    assert_eq!(shown, ran.stdout.trim_end());
+}
+
+#[test]
+fn the_workflow_shown_has_no_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("announced.yaml"),
+        block("yaml", "announced_repository"),
+    )
+    .unwrap();
+    std::fs::write(
+        dir.path().join("forgeline.toml"),
+        "[[mcp_servers]]\nname = \"tickets\"\nurl = \"http://127.0.0.1:1/mcp\"\ntoken = { env = \"TICKETS_TOKEN\" }\n",
+    )
+    .unwrap();
+    let mut check = forgeline(&["workflow", "check", "announced.yaml"]);
+    let checked = check
+        .current_dir(dir.path())
+        .env("TICKETS_TOKEN", "a-token-of-the-ticket-server");
+    let checked = crate::support::run(checked);
+    assert_eq!(checked.code, 0, "{checked:?}");
+}
+
+#[test]
 fn every_variable_that_is_read_is_in_the_readme() {
     let source = include_str!("../crates/forgeline/src/variables.rs");
     let list = source.split("ALL: &[Variable]").nth(1).unwrap();

@@ -65,13 +65,19 @@ pub(crate) struct Sandbox {
     _process: Running,
     pub(crate) env: BTreeMap<String, String>,
     http: reqwest::Client,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Sandbox {
     pub(crate) fn start(latency: &str) -> Self {
+        Self::with(&["--latency", latency])
+    }
+
+    /// A sandbox with these flags.
+    pub(crate) fn with(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut command = forgeline(&["sandbox", "--latency", latency]);
+        let mut command = forgeline(&["sandbox"]);
+        command.args(flags);
         let mut process = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -98,8 +104,34 @@ impl Sandbox {
             _process: Running(process),
             env,
             http: reqwest::Client::new(),
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// A directory of its own, gone with the sandbox; commands run in it when they are told to.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A variable for every program that is started from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The requests since the first creation: those of the run itself.
+    pub(crate) async fn run_requests(&self) -> usize {
+        let requests = self.requests().await;
+        let creates = [
+            "tools/call create_repo",
+            "POST /user/repos",
+            "POST /api/v1/namespaces",
+        ];
+        let first = requests.iter().position(|request| {
+            request["operation"]
+                .as_str()
+                .is_some_and(|operation| creates.contains(&operation))
+        });
+        first.map_or(0, |first| requests.len() - first)
     }
 
     /// The program with the variables that the sandbox printed.
