@@ -204,3 +204,35 @@ async fn the_tool_answers_the_same_and_every_id_has_its_page() {
     let bad = server.call("doctor", json!({"only": "clock"})).await;
     assert_eq!(bad["isError"], true);
 }
+
+#[tokio::test]
+async fn what_stops_create_or_serve_is_a_failure_here_too() {
+    let mut sandbox = Sandbox::start("0ms");
+    let pat = sandbox.env["GITHUB_PAT"].clone();
+    for (changes, id) in [
+        (
+            vec![("GITHUB_MIRROR_TOKEN", "ghs_0123456789")],
+            "configuration",
+        ),
+        (vec![("FORGELINE_STATIC_TOKEN", "short")], "configuration"),
+        (vec![("FORGELINE_LISTEN", "0.0.0.0:0")], "server.port"),
+        (vec![("FORGELINE_LISTEN", "foo")], "server.port"),
+    ] {
+        let ran = doctor(&sandbox, &changes);
+        assert_eq!(ran.code, 3, "{changes:?}: {ran:?}");
+        assert_eq!(
+            check(&ran.json(), id)["status"],
+            "fail",
+            "{changes:?}: {ran:?}"
+        );
+    }
+    sandbox.env.remove("GITHUB_PAT");
+    let empty = doctor(&sandbox, &[("GITHUB_TOKEN", "")]);
+    assert_eq!(empty.code, 3, "{empty:?}");
+    assert_eq!(
+        check(&empty.json(), "token.github")["subject"],
+        "GITHUB_TOKEN"
+    );
+    let whole = doctor(&sandbox, &[("GITHUB_TOKEN", &pat)]);
+    assert_eq!(whole.code, 0, "{whole:?}");
+}

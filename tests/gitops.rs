@@ -147,7 +147,12 @@ async fn a_branch_that_others_pushed_to_or_merged_is_kept_and_listed() {
     let push = json!({"what": "push", "forge": "gitea", "owner": "acme", "name": "infra", "branch": "staging/shop", "files": {"x": "y"}});
     let merge =
         json!({"what": "merge", "owner": "acme", "name": "infra", "branch": "staging/shop"});
-    for (seed, why) in [(push, "pushed"), (merge, "part of main")] {
+    let squash = json!({"what": "merge", "owner": "acme", "name": "infra", "branch": "staging/shop", "squash": true});
+    for (seed, why) in [
+        (push, "pushed"),
+        (merge, "its commit is part of main"),
+        (squash, "part of main by another commit"),
+    ] {
         let sandbox = gitops("1.25", "gitops");
         fails_late(&sandbox).await;
         // Right before the undo looks at the branch.

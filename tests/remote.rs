@@ -94,7 +94,7 @@ async fn a_read_only_server_hides_and_refuses_what_changes_anything() {
         .collect();
     assert_eq!(names, ["project_status", "project_list", "doctor"]);
     let refused = client(&server, &["create", "shop"]);
-    assert_eq!(refused.code, 2, "{refused:?}");
+    assert_eq!(refused.code, 4, "{refused:?}");
     sandbox.assert_empty().await;
 }
 

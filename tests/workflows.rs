@@ -218,7 +218,7 @@ async fn without_an_undo_a_step_is_irreversible_and_listed() {
         graph.stdout.contains("ticket<br/>mcp.call (irreversible)"),
         "{graph:?}"
     );
-    // Its own failure does not stop the run; an unknown outcome does, also here.
+    // Its own failure is the run's: what went before is undone, or listed where it cannot be.
     let refused = place.run(&[
         "announced_repository",
         "-i",
@@ -226,12 +226,11 @@ async fn without_an_undo_a_step_is_irreversible_and_listed() {
         "-i",
         "last=refused",
     ]);
-    assert_eq!(refused.code, 0, "{refused:?}");
+    assert_eq!(refused.code, 7, "{refused:?}");
+    let left = refused.json()["left_behind"].clone();
+    assert_eq!(left.as_array().unwrap().len(), 1, "{refused:?}");
     assert!(
-        refused.json()["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("`hook`"),
+        left[0]["artifact"].as_str().unwrap().contains("ticket"),
         "{refused:?}"
     );
 }
@@ -435,5 +434,129 @@ fn workflow_commands_need_no_configuration() {
         ]))
         .code,
         0
+    );
+}
+
+/// A workflow of one request to the tickets' server, and of one that is refused.
+fn requests(with: &str) -> String {
+    format!(
+        r#"
+name: requests
+description: Requests.
+inputs:
+  name: {{ type: string, required: true, description: What it is about. }}
+steps:
+  - id: first
+    kind: http.request
+    with: {{ {with} }}
+  - id: last
+    kind: http.request
+    needs: [first]
+    with: {{ url: "http://HOST/tickets", token: tickets, body: {{ title: refused }} }}
+"#
+    )
+}
+
+#[tokio::test]
+async fn an_undo_whose_field_the_answer_lacks_is_not_sent_but_listed() {
+    let with = r#"url: "http://HOST/tickets", token: tickets, body: { title: a }, output: [id], undo: { url: "http://HOST/tickets/${{ output.id }}" }"#;
+    let place = Place::with("requests.yaml", &requests(with));
+    let ran = place.run(&["requests", "-i", "name=shop"]);
+    assert_eq!(
+        (ran.code, &ran.json()["state"]),
+        (7, &json!("stuck")),
+        "{ran:?}"
+    );
+    assert_eq!(place.tickets.calls(), ["POST /tickets", "POST /tickets"]);
+    assert_eq!(
+        ran.json()["left_behind"].as_array().unwrap().len(),
+        1,
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
+async fn no_input_leads_a_request_to_another_address() {
+    let with =
+        r#"method: DELETE, url: "http://HOST/projects/${{ inputs.name }}/x", token: tickets"#;
+    let place = Place::with("requests.yaml", &requests(with));
+    let ran = place.run(&["requests", "-i", "name=../tickets/1?"]);
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert_eq!(
+        place.tickets.calls(),
+        ["DELETE /projects/..%2Ftickets%2F1%3F/x"]
+    );
+    let up = place.run(&["requests", "-i", "name=.."]);
+    assert_eq!(up.code, 6, "{up:?}");
+    assert_eq!(place.tickets.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_there_sends_nothing() {
+    let with = r#"url: "http://HOST/tickets", token: "${{ settings.nosuch }}", body: { title: a }"#;
+    let place = Place::with("requests.yaml", &requests(with));
+    let ran = place.run(&["requests", "-i", "name=shop"]);
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert!(ran.stdout.contains("nothing is sent without it"), "{ran:?}");
+    assert!(place.tickets.calls().is_empty());
+}
+
+#[tokio::test]
+async fn what_would_look_by_deleting_or_never_find_is_refused() {
+    let with = r#"url: 5, resource: [a], output: [number], check: { url: "http://HOST/tickets", method: DELETE, found: number }, undo: { url: "http://HOST/tickets/${{ output.nr }}" }"#;
+    let file = format!("scope: forgeline:read\n{}", requests(with));
+    let place = Place::with("requests.yaml", &file);
+    let checked = run(&mut place.command(&["workflow", "check", "workflows/requests.yaml"]));
+    assert_eq!(checked.code, 3, "{checked:?}");
+    for part in [
+        "`url` must be a text, not 5",
+        "`resource` must be a text",
+        "`check` takes no `method`",
+        "`found` must be a JSON pointer",
+        "`output.nr`, which `output` does not keep",
+    ] {
+        assert!(checked.stderr.contains(part), "{part}: {checked:?}");
+    }
+    let file = format!(
+        "scope: forgeline:read\n{}",
+        requests(r#"url: "http://HOST/tickets", token: tickets"#)
+    );
+    let place = Place::with("requests.yaml", &file);
+    let checked = run(&mut place.command(&["workflow", "check", "workflows/requests.yaml"]));
+    assert!(
+        checked.stderr.contains("`scope` must be one of"),
+        "{checked:?}"
+    );
+}
+
+#[tokio::test]
+async fn another_workflow_does_not_lift_a_conflict_nor_count_as_done_before() {
+    let with = r#"url: "http://HOST/tickets", token: tickets, body: { title: one }"#;
+    let only_first = requests(with);
+    let only_first = only_first.split("  - id: last").next().unwrap();
+    let place = Place::with("requests.yaml", only_first);
+    let second = only_first
+        .replace("name: requests", "name: others")
+        .replace("title: one", "title: two")
+        .replace("HOST", &place.tickets.host);
+    std::fs::write(place.sandbox.dir().join("workflows/others.yaml"), second).unwrap();
+    let made = place.run(&["project_create", "-i", "name=shop"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    for workflow in ["requests", "others"] {
+        let ran = place.run(&[workflow, "-i", "name=shop"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert_eq!(place.tickets.open(), ["one", "two"]);
+    let public = place.run(&[
+        "project_create",
+        "-i",
+        "name=shop",
+        "-i",
+        "visibility=public",
+    ]);
+    assert_eq!(
+        (public.code, &public.json()["error"]["code"]),
+        (8, &json!("project.conflict")),
+        "{public:?}"
     );
 }

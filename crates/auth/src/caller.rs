@@ -49,11 +49,12 @@ impl Caller {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
 
-    /// The same caller, who may only look.
+    /// The same caller, who may only look, and only if it may look otherwise.
     #[must_use]
     pub fn read_only(self) -> Self {
+        let looks = self.may(Scope::Read);
         Self {
-            scopes: BTreeSet::from([Scope::Read]),
+            scopes: looks.then_some(Scope::Read).into_iter().collect(),
             ..self
         }
     }

@@ -107,7 +107,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_parser = ["compensate", "keep"])]
     pub(crate) on_failure: Option<String>,
     /// Your name for this request: repeating it answers the same run.
-    #[arg(long)]
+    #[arg(long, value_parser = request_id)]
     pub(crate) request_id: Option<String>,
     /// With --server: how long to wait for the end [default: 40].
     #[arg(long, value_parser = clap::value_parser!(u64).range(0..=300))]
@@ -343,5 +343,13 @@ fn latency(text: &str) -> Result<std::time::Duration, String> {
     match number("s") {
         Some(seconds) => Ok(std::time::Duration::from_secs(seconds)),
         None => Err("write it like 50ms or 2s".to_owned()),
+    }
+}
+
+/// A name for a request, as the server takes it.
+fn request_id(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        1..=200 => Ok(text.to_owned()),
+        _ => Err("it must have 1 to 200 characters".to_owned()),
     }
 }

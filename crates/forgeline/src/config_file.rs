@@ -189,7 +189,8 @@ impl Reader {
         match value.try_into() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.problems.push(format!("[{what}] {}", error.message()));
+                let message = without_values(error.message());
+                self.problems.push(format!("[{what}] {message}"));
                 None
             }
         }
@@ -218,6 +219,17 @@ impl Reader {
             }
             Err(why) => self.problems.push(format!("`{key}` {why}")),
         }
+    }
+}
+
+/// What the reader of TOML says, without the value that it met: that may be a token in the wrong place.
+fn without_values(message: &str) -> String {
+    let met = ["invalid type", "invalid value", "unknown variant"];
+    match message.split_once(", expected ") {
+        Some((head, expected)) if met.iter().any(|word| head.starts_with(word)) => format!(
+            "expected {expected}; a token stands there only as {{ env = \"NAME\" }}, {{ file = \"PATH\" }} or {{ kubernetes = … }}"
+        ),
+        _ => message.to_owned(),
     }
 }
 
@@ -286,6 +298,21 @@ mod tests {
         let broken = parse("[gitea]\ntoken = s3cret\n").unwrap_err();
         assert!(broken[0].contains("line 2"), "{broken:?}");
         assert!(!broken[0].contains("s3cret"), "{broken:?}");
+    }
+
+    #[test]
+    fn a_secret_in_a_table_is_refused_and_never_shown() {
+        for text in [
+            "[[mcp_servers]]\nname = \"a\"\nurl = \"http://x\"\ntoken = \"s3cret\"\n",
+            "[[auth.static]]\nname = \"a\"\nscopes = []\ntoken = \"s3cret\"\n",
+            "[[auth.static]]\nname = \"a\"\nscopes = \"s3cret\"\n",
+            "[http]\ntokens = \"s3cret\"\n",
+            "[[http.tokens]]\nname = \"a\"\nhosts = []\ntoken = { file = [\"s3cret\"] }\n",
+        ] {
+            let found = parse(text).unwrap_err().join("\n");
+            assert!(found.contains("a token stands there only as"), "{found}");
+            assert!(!found.contains("s3cret"), "{found}");
+        }
     }
 
     #[test]

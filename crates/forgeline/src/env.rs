@@ -28,7 +28,7 @@ pub(crate) struct Env {
 }
 
 /// What the embedded sandbox leaves of the process's own environment.
-const KEPT_BESIDE_SANDBOX: [&str; 11] = [
+const KEPT_BESIDE_SANDBOX: [&str; 10] = [
     "FORGELINE_LISTEN",
     "FORGELINE_ALLOWED_HOSTS",
     "FORGELINE_ALLOWED_ORIGINS",
@@ -36,7 +36,6 @@ const KEPT_BESIDE_SANDBOX: [&str; 11] = [
     "FORGELINE_STATIC_TOKEN_FILE",
     "FORGELINE_INFRA_MODE",
     "FORGELINE_INFRA_PATH",
-    "FORGELINE_WORKFLOWS_DIR",
     "HOME",
     "USER",
     "NO_COLOR",

@@ -72,7 +72,11 @@ impl Gitea {
         self.user.get_or_try_init(|| self.ask_user()).await.cloned()
     }
 
-    async fn ask_user(&self) -> Result<User, Error> {
+    /// The same, asked now: tokens may have changed since.
+    ///
+    /// # Errors
+    /// As [`Gitea::user`].
+    pub async fn ask_user(&self) -> Result<User, Error> {
         let (over_rest, over_mcp) = tokio::join!(self.rest_login(), self.mcp_login());
         match (over_rest?, over_mcp?) {
             (Some(login), Some(other)) if !other.eq_ignore_ascii_case(&login) => {

@@ -43,6 +43,9 @@ const OPTIONS: [&str; 6] = [
     "wait_seconds",
 ];
 
+/// What a workflow file may ask of its callers.
+const SCOPES: [&str; 3] = ["forgeline:create", "forgeline:delete", "forgeline:admin"];
+
 /// The workflows by name.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
@@ -197,10 +200,22 @@ pub fn check(file: &str, text: &str, registry: &Registry) -> Result<Workflow, Ve
             )
         })
         .collect();
-    if !taken.is_empty() {
-        return Err(taken);
+    let mut problems = taken;
+    if let Some(scope) = workflow
+        .scope
+        .as_deref()
+        .filter(|scope| !SCOPES.contains(scope))
+    {
+        let known = SCOPES.join(", ");
+        let message =
+            format!("`scope` must be one of {known}, not `{scope}`: a workflow changes something");
+        problems.push(problem(file, message));
     }
-    Ok(workflow)
+    if problems.is_empty() {
+        Ok(workflow)
+    } else {
+        Err(problems)
+    }
 }
 
 fn problem(file: &str, message: String) -> Problem {

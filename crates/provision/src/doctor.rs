@@ -298,6 +298,7 @@ impl Doctor {
         }
         if subject.systems.contains(&MIRROR) {
             all.push(("github.mirror_token", Box::pin(github::mirror(parts))));
+            all.push(("gitea.mirrors", Box::pin(gitea::mirrors(parts))));
         }
         if subject.systems.contains(&KUBERNETES) {
             all.push(("kubernetes", Box::pin(kubernetes::checks(parts))));

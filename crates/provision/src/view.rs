@@ -224,10 +224,13 @@ impl RunView {
     pub(crate) fn of(snapshot: &Snapshot, environment: &str, joined: bool) -> Self {
         let run = &snapshot.run;
         let left_behind = left_behind(snapshot);
-        let mut warnings: Vec<String> = snapshot.steps.iter().filter_map(passed_over).collect();
+        let mut warnings: Vec<String> = match run.state {
+            RunState::Succeeded => snapshot.steps.iter().filter_map(passed_over).collect(),
+            _ => Vec::new(),
+        };
         if let Some(due) = run.recheck_due {
             warnings.push(format!(
-                "an ambiguous request is being waited out until {due:.0}; until then a call with other inputs answers project.settling"
+                "an ambiguous request is being waited out until {due:.0}; until then a call that would begin a new run answers project.settling"
             ));
         }
         Self {
@@ -256,15 +259,19 @@ fn outputs(snapshot: &Snapshot) -> Option<Value> {
     shown.then(|| snapshot.outputs.clone())
 }
 
-/// An irreversible step that failed: the run went on past it.
+/// What a run that succeeded went on without.
 fn passed_over(step: &StepSnapshot) -> Option<String> {
-    let error = step.error.as_ref().filter(|_| step.irreversible)?;
-    (step.state == StepState::Failed).then(|| {
-        format!(
-            "step `{}` failed and cannot be undone, so the run went on: {}",
-            step.id, error.message
-        )
-    })
+    let id = &step.id;
+    match (step.state, &step.error) {
+        (StepState::Failed, Some(error)) if step.irreversible => Some(format!(
+            "step `{id}` failed and is never undone, so the run went on: {}",
+            error.message
+        )),
+        (StepState::Pending, _) => Some(format!(
+            "step `{id}` was not done, because a step that it needs was not"
+        )),
+        _ => None,
+    }
 }
 
 fn error(snapshot: &Snapshot) -> Option<ErrorView> {
@@ -330,13 +337,19 @@ impl StepView {
     }
 }
 
-/// Irreversible, and nobody knows whether it acted.
+/// Never undone, and nobody knows whether it acted.
 fn is_unknown(step: &StepSnapshot) -> bool {
-    let unknown = step
-        .error
-        .as_ref()
-        .is_some_and(|error| error.effect == Effect::Possible);
-    step.irreversible && step.state == StepState::Failed && unknown
+    let unknown = || {
+        let error = step.error.as_ref();
+        error.is_some_and(|error| error.effect == Effect::Possible)
+    };
+    step.irreversible
+        && match step.state {
+            StepState::Failed => unknown(),
+            // Its process ended while it ran.
+            StepState::Started => step.ambiguous,
+            _ => false,
+        }
 }
 
 fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
@@ -368,6 +381,10 @@ fn left_behind(snapshot: &Snapshot) -> Vec<LeftBehind> {
             let error = step.recheck_error.as_ref().or(step.error.as_ref());
             let why = match error {
                 Some(error) => error.message.clone(),
+                None if is_unknown(step) => {
+                    "it was under way when the process ended; nobody knows whether it acted"
+                        .to_owned()
+                }
                 None if step.irreversible => "its step has no undo".to_owned(),
                 None if kept => "kept on request".to_owned(),
                 None => "its undo waits for another step's".to_owned(),

@@ -206,6 +206,34 @@ pub(crate) async fn merge(dir: &Path, branch: &str) -> Result<(), String> {
     .map(drop)
 }
 
+/// Puts a branch's files on the default branch as a commit of its own: a squashed merge.
+pub(crate) async fn squash(dir: &Path, branch: &str, user: &str) -> Result<(), String> {
+    let target = format!("refs/heads/{}", head(dir));
+    let email = format!("{user}@example.org");
+    let made = run(git()
+        .arg("-C")
+        .arg(dir)
+        .envs([("GIT_AUTHOR_NAME", user), ("GIT_COMMITTER_NAME", user)])
+        .envs([
+            ("GIT_AUTHOR_EMAIL", &email),
+            ("GIT_COMMITTER_EMAIL", &email),
+        ])
+        .args([
+            "commit-tree",
+            &format!("refs/heads/{branch}^{{tree}}"),
+            "-p",
+            &target,
+        ])
+        .args(["-m", "Squashed"]))
+    .await?;
+    run(git()
+        .arg("-C")
+        .arg(dir)
+        .args(["update-ref", &target, made.trim()]))
+    .await
+    .map(drop)
+}
+
 /// Makes a branch at the default branch's head.
 pub(crate) async fn branch(dir: &Path, name: &str) -> Result<(), String> {
     let (target, from) = (

@@ -324,6 +324,16 @@ impl Engine {
             }
             let history = self.inner.journal.history(&other.run_id).await?;
             let progress = Progress::of(&other.workflow, history.iter().map(|entry| &entry.record));
+            let outputs = progress.outputs();
+            let scope = Scope {
+                inputs: &other.inputs,
+                settings: &other.settings,
+                steps: Some(&outputs),
+            };
+            let calls = other.workflow.steps.iter();
+            let calls = calls
+                .map(|spec| (spec.id.clone(), resolve(&spec.with, &scope)))
+                .collect();
             let done = progress
                 .steps
                 .into_iter()
@@ -337,6 +347,7 @@ impl Engine {
                 run_id: other.run_id,
                 state: other.state,
                 done: done.collect(),
+                calls,
             });
         }
         Ok(earlier)

@@ -268,7 +268,10 @@ impl Progress {
         if error.effect == Effect::Possible {
             self.mark(id);
         }
-        let irreversible = workflow.step(id).is_some_and(|spec| spec.irreversible);
+        // Of an effect that nobody knows and nobody can undo, somebody decides; the rest need not be undone before.
+        let goes_on = workflow.step(id).is_some_and(|spec| {
+            spec.irreversible || (spec.without_undo && error.effect == Effect::Possible)
+        });
         let Some(step) = self.steps.get_mut(id) else {
             return;
         };
@@ -279,7 +282,7 @@ impl Progress {
                 step.attempts = attempts;
                 step.duration_ms = duration_ms;
                 step.state = StepState::Failed;
-                if !irreversible && self.failure.is_none() {
+                if !goes_on && self.failure.is_none() {
                     self.cause.get_or_insert(Cause::Failure);
                     self.failure = Some((id.to_owned(), error.clone()));
                 }

@@ -152,19 +152,25 @@ impl Planner<'_> {
         })
     }
 
-    /// Skipped by its `when`, or because an irreversible step that it needs failed.
+    /// Skipped by its `when`, or because something that it needs was not done.
     fn is_skipped(&self, spec: &StepSpec) -> bool {
-        self.skipped.contains(&spec.id)
-            || spec.needs.iter().any(|need| {
-                let irreversible = self
-                    .workflow
-                    .step(need)
-                    .is_some_and(|step| step.irreversible);
-                irreversible
-                    && self
-                        .state(need)
-                        .is_some_and(|step| step.state == StepState::Failed)
-            })
+        self.skipped.contains(&spec.id) || self.is_passed_over(spec)
+    }
+
+    /// A step that it needs failed without failing the run, or was passed over itself; or an operator skipped one whose
+    /// answer it names.
+    fn is_passed_over(&self, spec: &StepSpec) -> bool {
+        let steps = spec
+            .needs
+            .iter()
+            .filter_map(|need| self.workflow.step(need));
+        let mut steps = steps.filter(|need| !self.skipped.contains(&need.id));
+        steps.any(|need| match self.state(&need.id).map(|step| step.state) {
+            Some(StepState::Failed) => need.is_never_undone(),
+            Some(StepState::Skipped) => spec.refers_to(&need.id),
+            Some(StepState::Pending) => self.is_passed_over(need),
+            _ => false,
+        })
     }
 
     fn is_met(&self, id: &str) -> bool {
@@ -218,7 +224,7 @@ impl Planner<'_> {
             .workflow
             .steps
             .iter()
-            .filter(|spec| !spec.irreversible)
+            .filter(|spec| !spec.is_never_undone())
             .filter_map(|spec| Some((spec.id.as_str(), self.state(&spec.id)?)))
             .filter(|(_, step)| step.may_have_made())
             .collect();
@@ -245,15 +251,21 @@ impl Planner<'_> {
     /// Irreversible steps that may have acted and nobody knows: nothing can be undone or repeated, so somebody has to
     /// look.
     fn unknown(&self) -> Vec<String> {
-        let irreversible = self.workflow.steps.iter().filter(|spec| spec.irreversible);
-        irreversible
+        let steps = self.workflow.steps.iter();
+        steps
+            .filter(|spec| spec.is_never_undone())
             .filter(|spec| {
                 self.state(&spec.id).is_some_and(|step| {
                     let unknown = step
                         .error
                         .as_ref()
                         .is_some_and(|error| error.effect == Effect::Possible);
-                    step.state == StepState::Failed && unknown
+                    match step.state {
+                        StepState::Failed => unknown,
+                        // Its process ended while it ran.
+                        StepState::Started => step.ambiguous,
+                        _ => false,
+                    }
                 })
             })
             .map(|spec| spec.id.clone())

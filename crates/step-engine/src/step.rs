@@ -275,6 +275,8 @@ pub struct Earlier {
     pub state: RunState,
     /// Step id to origin and output, for the steps that are done and not undone.
     pub done: BTreeMap<String, (Origin, Value)>,
+    /// Step id to the arguments that those steps were done with.
+    pub calls: BTreeMap<String, Value>,
 }
 
 /// What the engine knows about the run and step that an operation belongs to.
@@ -374,6 +376,16 @@ impl StepCx {
         self.earlier.iter().find_map(|run| {
             let (origin, output) = run.done.get(&self.step)?;
             Some((&run.run_id, *origin, output))
+        })
+    }
+
+    /// Like [`StepCx::earlier_output`], of runs whose arguments of this step fit.
+    pub fn earlier_call(&self, fits: impl Fn(&Value) -> bool) -> Option<(Origin, &Value)> {
+        let mut runs = self.earlier.iter();
+        runs.find_map(|run| {
+            let (origin, output) = run.done.get(&self.step)?;
+            let call = run.calls.get(&self.step)?;
+            fits(call).then_some((*origin, output))
         })
     }
 }

@@ -59,6 +59,23 @@ pub struct StepSpec {
     /// Never undone; the run goes on past its failure.
     #[serde(default)]
     pub irreversible: bool,
+    /// Its kind cannot undo it as it is written: never undone, but its failure is the run's.
+    #[serde(default)]
+    pub without_undo: bool,
+}
+
+impl StepSpec {
+    /// No undo ever begins for it.
+    pub fn is_never_undone(&self) -> bool {
+        self.irreversible || self.without_undo
+    }
+
+    /// Whether its arguments name what this step answered.
+    pub(crate) fn refers_to(&self, id: &str) -> bool {
+        reference::references(&self.with).iter().any(|text| {
+            matches!(reference::parse(text), Ok(reference::Reference::Step { id: named, .. }) if named == id)
+        })
+    }
 }
 
 impl Workflow {
@@ -80,7 +97,7 @@ impl Workflow {
     fn with_irreversible_steps(mut self, registry: &Registry) -> Self {
         for step in &mut self.steps {
             let kind = registry.step(&step.kind);
-            step.irreversible |= kind.is_some_and(|kind| !kind.is_reversible(&step.with));
+            step.without_undo = kind.is_some_and(|kind| !kind.is_reversible(&step.with));
         }
         self
     }
@@ -89,7 +106,7 @@ impl Workflow {
     pub fn graph(&self) -> String {
         let mut lines = vec!["flowchart LR".to_owned()];
         for step in &self.steps {
-            let mark = if step.irreversible {
+            let mark = if step.is_never_undone() {
                 " (irreversible)"
             } else {
                 ""

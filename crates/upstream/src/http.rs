@@ -142,7 +142,7 @@ impl HttpClient {
         if let Some(body) = body {
             request = request.json(body);
         }
-        exchange(self.system, operation, request, Some(&token)).await
+        exchange(self.system, operation, request, Some(&token), Server::Known).await
     }
 }
 
@@ -172,6 +172,7 @@ impl OpenClient {
         body: Option<&Value>,
     ) -> Result<Reply, Error> {
         let token = token.map(TokenHandle::current);
+        let reads = method == Method::GET;
         let mut request = self.client.request(method, url.clone());
         if let Some(token) = &token {
             request = request.bearer_auth(token.expose());
@@ -179,8 +180,16 @@ impl OpenClient {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = exchange("http", operation, request, token.as_ref());
-        crate::deadline::within("http", operation, self.deadline, answer).await
+        let answer = exchange("http", operation, request, token.as_ref(), Server::Any);
+        let reply = crate::deadline::within("http", operation, self.deadline, answer).await;
+        // A form's handler answers a redirect after it has acted.
+        reply.map_err(|error| match error.is_redirect() && !reads {
+            true => Error {
+                reach: Reach::Unknown,
+                ..error
+            },
+            false => error,
+        })
     }
 }
 
@@ -189,9 +198,14 @@ async fn exchange(
     operation: &str,
     request: reqwest::RequestBuilder,
     token: Option<&Token>,
+    server: Server,
 ) -> Result<Reply, Error> {
     let redact = |text: &str| token.map_or_else(|| text.to_owned(), |token| token.redact(text));
-    let lost = |error: &reqwest::Error| {
+    let lost = |error: reqwest::Error| {
+        let error = match server {
+            Server::Known => error,
+            Server::Any => error.without_url(),
+        };
         let reach = if error.is_connect() || error.is_builder() {
             Reach::NotSent
         } else {
@@ -202,17 +216,17 @@ async fn exchange(
             operation,
             Kind::Unavailable,
             reach,
-            &redact(&chain(error)),
+            &redact(&chain(&error)),
         )
     };
     let response = request
         .header("accept", "application/json")
         .send()
         .await
-        .map_err(|error| lost(&error))?;
+        .map_err(lost)?;
     let status = response.status();
     let headers = response.headers().clone();
-    let text = response.text().await.map_err(|error| lost(&error))?;
+    let text = response.text().await.map_err(lost)?;
     if !status.is_success() {
         let message = redact(&message_of(&text));
         return Err(
@@ -222,7 +236,10 @@ async fn exchange(
     let body = if text.trim().is_empty() {
         Ok(Value::Null)
     } else {
-        serde_json::from_str(&text)
+        serde_json::from_str(&text).or_else(|error| match server {
+            Server::Known => Err(error),
+            Server::Any => Ok(Value::String(text)),
+        })
     };
     let body = body.map_err(|error| {
         let message = format!("the answer is not JSON: {error}");
@@ -255,6 +272,15 @@ pub fn message_of(body: &str) -> String {
         Some(text) => text.to_owned(),
         None => body.to_owned(),
     }
+}
+
+/// Whose answer is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Server {
+    /// One whose API we know: it answers JSON.
+    Known,
+    /// Any: its answer may be a plain text, and the address may hold what nobody should read.
+    Any,
 }
 
 /// An error and its causes in one line.

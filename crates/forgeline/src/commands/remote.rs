@@ -6,7 +6,7 @@ use forgeline_provision::{ErrorView, ProjectList, Report, RunView};
 use forgeline_step_engine::InputKind;
 use forgeline_upstream::http::{Trust, address, reqwest_client};
 use forgeline_upstream::mcp::{McpClient, ToolAnswer};
-use forgeline_upstream::{Error, Origin, TokenError, TokenFault};
+use forgeline_upstream::{Error, Origin, Reach, TokenError, TokenFault};
 use serde_json::{Map, Value};
 
 use crate::cli::{Format, Remote};
@@ -94,7 +94,13 @@ impl Server {
                     None,
                     Some(help),
                 );
-                Err(exit::USAGE)
+                // Every server has the shipped ones, so this caller may not use it.
+                let shipped = ["project_create", "library_create"].contains(&workflow);
+                Err(if shipped {
+                    exit::NOT_AUTHORISED
+                } else {
+                    exit::USAGE
+                })
             }
             Err(error) => Err(refused(&error)),
         }
@@ -189,6 +195,11 @@ fn refused(error: &Error) -> u8 {
         (
             "this caller may not use that tool, or the server is another version",
             exit::NOT_AUTHORISED,
+        )
+    } else if error.reach == Reach::Unknown {
+        (
+            "the call may have begun a run: look with `forgeline status` before you call again",
+            exit::UNEXPECTED,
         )
     } else {
         (

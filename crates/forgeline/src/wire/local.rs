@@ -21,20 +21,36 @@ pub(super) fn checks(
     clients: &Clients,
     listen: Option<String>,
 ) -> LocalChecks {
-    let mut known = tokens(env, config);
-    known.extend(configuration(config, clients));
-    known.push(workflows(config, clients));
+    let (known, good) = tokens(env, config);
+    let callers = crate::config::callers(env);
+    let open = listen.as_deref().is_some_and(is_open)
+        && callers.as_ref().is_ok_and(|callers| callers.is_empty());
+    let mut fixed = configuration(config, clients, callers.err().unwrap_or_default(), &known);
+    fixed.extend(known);
+    fixed.push(workflows(config, clients));
     let data_dir = config.data_dir.clone();
     Arc::new(move || {
-        let mut all = known.clone();
+        // A token file may have changed since.
+        let mut all: Vec<Check> = good.iter().map(formed).collect();
+        all.extend(same(&good));
+        all.extend(fixed.clone());
         all.extend(journal(&data_dir));
-        all.extend(listen.as_deref().map(port));
+        all.extend(listen.as_deref().map(|listen| port(listen, open)));
         all
     })
 }
 
-/// Form and origin of each token.
-fn tokens(env: &Env, config: &Config) -> Vec<Check> {
+/// Whether others than programs of this machine reach the address.
+fn is_open(listen: &str) -> bool {
+    let address = listen.parse::<std::net::SocketAddr>();
+    address.is_ok_and(|address| !address.ip().is_loopback())
+}
+
+/// Id of the check, variable and token.
+type Good = (&'static str, &'static str, TokenHandle);
+
+/// What is to say of tokens that are not there or not usable, and the good ones.
+fn tokens(env: &Env, config: &Config) -> (Vec<Check>, Vec<Good>) {
     let mut wanted = vec![
         ("token.gitea_mcp", "GITEA_MCP_TOKEN"),
         ("token.gitea", "GITEA_TOKEN"),
@@ -46,41 +62,39 @@ fn tokens(env: &Env, config: &Config) -> Vec<Check> {
         wanted.push(("token.kubernetes", "KUBE_TOKEN"));
     }
     let mut checks = Vec::new();
-    let mut good: Vec<(&str, TokenHandle)> = Vec::new();
+    let mut good: Vec<Good> = Vec::new();
     for (id, variable) in wanted {
+        let stands_in = variable == "GITHUB_PAT" && !env.is_set(variable);
+        let variable = match stands_in && env.is_set("GITHUB_TOKEN") {
+            true => "GITHUB_TOKEN",
+            false => variable,
+        };
         match env.secret(variable) {
-            Ok(Some(token)) => {
-                checks.push(formed(id, variable, &token));
-                good.push((variable, token));
-            }
+            Ok(Some(token)) => good.push((id, variable, token)),
             Ok(None) => checks.extend(absent(id, variable, env)),
             Err(problem) => checks.push(failed(id, variable, &problem)),
         }
     }
-    checks.extend(same(&good));
-    checks
+    (checks, good)
 }
 
-fn formed(id: &str, variable: &str, token: &TokenHandle) -> Check {
+fn formed((id, variable, token): &Good) -> Check {
     let current = token.current();
     let detail = format!("from {}: {}", token.origin(), current.fingerprint());
     if current.was_trimmed() {
         let detail = format!("{detail}; a line break at its end was cut off");
         return Check::warn(
-            id,
-            variable,
+            *id,
+            *variable,
             detail,
             format!("store {variable} without the line break"),
         );
     }
-    Check::ok(id, variable, detail)
+    Check::ok(*id, *variable, detail)
 }
 
 fn absent(id: &str, variable: &str, env: &Env) -> Option<Check> {
     match variable {
-        "GITHUB_PAT" if env.is_set("GITHUB_TOKEN") => {
-            Some(Check::ok(id, variable, "GITHUB_TOKEN is used instead"))
-        }
         "GITHUB_MIRROR_TOKEN" if env.filled("FORGELINE_MIRROR_USE_PAT") == Some("true") => Some(
             Check::skip(id, variable, "FORGELINE_MIRROR_USE_PAT is true"),
         ),
@@ -105,10 +119,10 @@ fn failed(id: &str, subject: &str, problem: &Problem) -> Check {
 }
 
 /// Two roles with one value: who revokes one revokes the other.
-fn same(good: &[(&str, TokenHandle)]) -> Vec<Check> {
+fn same(good: &[Good]) -> Vec<Check> {
     let mut checks = Vec::new();
-    for (index, (first, one)) in good.iter().enumerate() {
-        for (second, other) in &good[index + 1..] {
+    for (index, (_, first, one)) in good.iter().enumerate() {
+        for (_, second, other) in &good[index + 1..] {
             if one.current().is_same(&other.current()) {
                 checks.push(Check::warn(
                     "token.same",
@@ -122,14 +136,25 @@ fn same(good: &[(&str, TokenHandle)]) -> Vec<Check> {
     checks
 }
 
-/// What else is wrong with the configuration; tokens have checks of their own.
-fn configuration(config: &Config, clients: &Clients) -> Vec<Check> {
-    let others: Vec<&Problem> = config
+/// What else is wrong with the configuration, for `serve` too; what a token's own check has said is not said again.
+fn configuration(
+    config: &Config,
+    clients: &Clients,
+    callers: Vec<Problem>,
+    tokens: &[Check],
+) -> Vec<Check> {
+    let said = |problem: &Problem| {
+        let mut tokens = tokens.iter();
+        problem.code.starts_with("token.")
+            && tokens.any(|check| problem.message.contains(&check.subject))
+    };
+    let all = config
         .problems
         .iter()
         .chain(&clients.problems)
-        .filter(|problem| !problem.code.starts_with("token.") || problem.message.contains('`'))
-        .collect();
+        .chain(&callers);
+    let mut others: Vec<&Problem> = all.filter(|problem| !said(problem)).collect();
+    others.dedup_by(|one, other| one.message == other.message);
     if others.is_empty() {
         return vec![Check::ok("configuration", "configuration", "can be used")];
     }
@@ -217,9 +242,23 @@ fn nearest(dir: &Path) -> PathBuf {
     place
 }
 
-fn port(listen: &str) -> Check {
+fn port(listen: &str, open: bool) -> Check {
     let (id, subject) = ("server.port", "address of serve");
+    if open {
+        return Check::fail(
+            id,
+            subject,
+            format!("{listen} can be reached by others, and no bearer is configured"),
+            "set FORGELINE_STATIC_TOKEN, or listen on 127.0.0.1",
+        );
+    }
     match TcpListener::bind(listen) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Check::fail(
+            id,
+            subject,
+            format!("`{listen}` is no address: {error}"),
+            "write it as 127.0.0.1:3210",
+        ),
         Ok(_) => Check::ok(id, subject, format!("{listen} is free")),
         Err(error) => Check::warn(
             id,

@@ -26,8 +26,7 @@ pub(super) fn checks<'a>(parts: &'a Parts, owner: Option<&'a str>) -> Vec<Future
         ("gitea_mcp.reachable", Box::pin(server(gitea))),
         ("gitea.reachable", Box::pin(version(gitea))),
         ("gitea.identity", Box::pin(identity(gitea, owner))),
-        ("gitea.scopes", Box::pin(scopes(gitea))),
-        ("gitea.mirrors", Box::pin(mirrors(gitea))),
+        ("gitea.scopes", Box::pin(scopes(gitea, owner))),
     ]
 }
 
@@ -56,11 +55,12 @@ async fn server(gitea: &Gitea) -> Vec<Check> {
         Ok(found) => found,
         Err(error) => {
             let right = "the right to call the server";
-            return vec![Check::refused(
-                "gitea_mcp.reachable",
-                subject,
-                &refused(gitea, &error, right),
-            )];
+            let mut refusal = refused(gitea, &error, right);
+            if matches!(error.status, Some(404 | 405)) {
+                refusal.remedy =
+                    "correct GITEA_MCP_URL: it is the server's MCP endpoint with its path, often /mcp".into();
+            }
+            return vec![Check::refused("gitea_mcp.reachable", subject, &refusal)];
         }
     };
     let detail = format!("{name} {version} takes the bearer (dialect {dialect})");
@@ -103,7 +103,7 @@ async fn server(gitea: &Gitea) -> Vec<Check> {
                 "gitea_mcp.operations",
                 subject,
                 detail,
-                "set GITEA_URL and GITEA_TOKEN: forgeline does over REST what the server cannot",
+                "set GITEA_URL and GITEA_TOKEN (or mend them, where they are said to be wrong): forgeline does over REST what the server cannot",
             )
         }
     });
@@ -145,7 +145,7 @@ async fn version(gitea: &Gitea) -> Vec<Check> {
 
 /// Both doors open for the same user, who may create and delete in the owner.
 async fn identity(gitea: &Gitea, owner: Option<&str>) -> Vec<Check> {
-    let user = match gitea.user().await {
+    let user = match gitea.ask_user().await {
         Ok(user) => user,
         Err(error) => {
             let right = "the scope `read:user`";
@@ -224,7 +224,7 @@ async fn identity(gitea: &Gitea, owner: Option<&str>) -> Vec<Check> {
     checks
 }
 
-async fn scopes(gitea: &Gitea) -> Vec<Check> {
+async fn scopes(gitea: &Gitea, owner: Option<&str>) -> Vec<Check> {
     let subject = "scopes of the Gitea token";
     let token = gitea.rest_token().unwrap_or(gitea.mcp_token());
     let scopes = match gitea.scopes().await {
@@ -237,12 +237,13 @@ async fn scopes(gitea: &Gitea) -> Vec<Check> {
             )];
         }
     };
-    let wanted = [
-        "write:repository",
-        "write:issue",
-        "write:user",
-        "write:organization",
-    ];
+    let user = gitea.user().await;
+    let own =
+        user.is_ok_and(|user| owner.is_some_and(|owner| owner.eq_ignore_ascii_case(&user.login)));
+    let mut wanted = vec!["write:repository", "write:issue", "write:user"];
+    if !own {
+        wanted.push("write:organization");
+    }
     let rights: Vec<Right> = wanted
         .iter()
         .map(|scope| Right {
@@ -252,7 +253,8 @@ async fn scopes(gitea: &Gitea) -> Vec<Check> {
         })
         .collect();
     let missing: Vec<&str> = wanted
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|scope| !scopes.has(scope))
         .collect();
     if !missing.is_empty() {
@@ -285,8 +287,16 @@ async fn scopes(gitea: &Gitea) -> Vec<Check> {
     vec![Check::ok("gitea.scopes", subject, how).with_rights(rights)]
 }
 
-async fn mirrors(gitea: &Gitea) -> Vec<Check> {
+pub(super) async fn mirrors(parts: &Parts) -> Vec<Check> {
     let subject = "mirrors in Gitea";
+    let Some(gitea) = parts
+        .gitea
+        .as_ref()
+        .filter(|gitea| gitea.rest_token().is_some())
+    else {
+        let why = "REST is not configured";
+        return vec![Check::skip("gitea.mirrors", subject, why)];
+    };
     vec![match gitea.mirror_settings().await {
         Ok(settings) if settings.enabled => Check::ok("gitea.mirrors", subject, "switched on"),
         Ok(_) => Check::fail(

@@ -142,6 +142,11 @@ pub(super) async fn checks(parts: &Parts) -> Vec<Check> {
 /// What the policy asks for besides.
 fn to_make(parts: &Parts) -> Vec<(Review, Option<String>)> {
     let mut all = TO_MAKE.map(|review| (review, None)).to_vec();
+    if parts.infra_repository.is_some() {
+        // What stands in the namespace comes by Git.
+        all.retain(|(review, _)| review.resource == "namespaces");
+        return all;
+    }
     if let Ok(policy) = Policy::read(&parts.infra_policy) {
         if !policy.subjects.is_empty() {
             all.push((review("create", RBAC, "rolebindings"), None));

@@ -1,7 +1,7 @@
 //! What `mcp.call` and `http.request` share: steps that are written in a workflow file alone.
 //!
 //! With a `check` call such a step is looked at before it is made, and after an unknown outcome. Without one it is never
-//! repeated once its request may have acted: the run is stuck with what to look at. Without an `undo` it is irreversible.
+//! repeated once its request may have acted: the run is stuck with what to look at. Without an `undo` its effect stays.
 //! Only the fields that `output` names are kept in the journal, so that an answer's secrets never get there.
 
 use async_trait::async_trait;
@@ -86,6 +86,15 @@ impl<T: Transport> Generic<T> {
         Value::Object(fields)
     }
 
+    /// What an earlier run for the same subject made with this call. A `check` says what a call is about; without one two
+    /// calls are the same when all of their arguments are.
+    fn earlier<'a>(cx: &'a StepCx, with: &Value) -> Option<(Origin, &'a Value)> {
+        cx.earlier_call(|call| match &with["check"] {
+            Value::Null => call == with,
+            check => call["check"] == *check,
+        })
+    }
+
     async fn looked(&self, with: &Value) -> Result<Option<Value>, StepError> {
         match Self::part(with, "check") {
             Some(check) => {
@@ -100,7 +109,7 @@ impl<T: Transport> Generic<T> {
 #[async_trait]
 impl<T: Transport> Step for Generic<T> {
     async fn check(&self, cx: &StepCx, with: &Value) -> Result<Seen, StepError> {
-        let earlier = cx.earlier_output();
+        let earlier = Self::earlier(cx, with);
         if with["check"].is_null() {
             if Self::may_have_acted(cx) {
                 return Err(StepError {
@@ -108,7 +117,7 @@ impl<T: Transport> Step for Generic<T> {
                     ..self.unknown(cx, with, "")
                 });
             }
-            return Ok(earlier.map_or(Seen::Absent, |(_, _, output)| Seen::Project(output.clone())));
+            return Ok(earlier.map_or(Seen::Absent, |(_, output)| Seen::Project(output.clone())));
         }
         let Some(output) = self.looked(with).await? else {
             return Ok(Seen::Absent);
@@ -117,8 +126,8 @@ impl<T: Transport> Step for Generic<T> {
             return Ok(Seen::Ours(output));
         }
         Ok(match earlier {
-            Some((_, Origin::Adopted, _)) => Seen::Adopted(output),
-            Some((_, Origin::Created | Origin::Existing, _)) => Seen::Project(output),
+            Some((Origin::Adopted, _)) => Seen::Adopted(output),
+            Some((Origin::Created | Origin::Existing, _)) => Seen::Project(output),
             None => Seen::Foreign {
                 why: format!(
                     "what step `{}` would make is there already: {}",
@@ -144,6 +153,7 @@ impl<T: Transport> Step for Generic<T> {
                 ..self.unknown(cx, with, "")
             });
         }
+        let sent_before = Self::may_have_acted(cx);
         cx.record_fact(SENT, json!(true)).await?;
         match self.transport.call(with).await {
             Ok(answer) => Ok(Self::kept(with, &answer)),
@@ -152,7 +162,8 @@ impl<T: Transport> Step for Generic<T> {
                 ..self.unknown(cx, with, &format!(" ({error})"))
             }),
             Err(error) => {
-                if error.effect == Effect::None {
+                // A refusal says nothing of what was sent before it.
+                if error.effect == Effect::None && !sent_before {
                     cx.record_fact(SENT, json!(false)).await?;
                 }
                 Err(error)
@@ -183,7 +194,16 @@ impl<T: Transport> Step for Generic<T> {
         let Some(undo) = Self::part(with, "undo") else {
             return Ok(Undone::Removed);
         };
-        let undone = self.transport.undo(&resolve_own(&undo, &output)).await?;
+        let undo = resolve_own(&undo, &output).map_err(|field| {
+            let what = self.transport.title(with);
+            StepError::refused(
+                "step.undo_incomplete",
+                format!("the answer has no `{field}`, which the undo of this needs: {what}"),
+            )
+            .remedy("undo it by hand; then skip the step")
+            .command(format!("undo by hand: {what}"))
+        })?;
+        let undone = self.transport.undo(&undo).await?;
         Ok(if undone {
             Undone::Removed
         } else {
@@ -233,6 +253,18 @@ impl<T: Transport> Step for Generic<T> {
         if !names.is_null() && !texts {
             problems.push("`output` must be a list of the answer's fields to keep".into());
         }
+        if !with["resource"].is_null() && !with["resource"].is_string() {
+            problems.push("`resource` must be a text".into());
+        }
+        let found = &with["check"]["found"];
+        let pointer = found
+            .as_str()
+            .is_some_and(|text| text.is_empty() || text.starts_with('/'));
+        if !found.is_null() && !pointer {
+            problems.push(format!(
+                "`found` must be a JSON pointer like /id, not {found}"
+            ));
+        }
         problems
     }
 
@@ -278,6 +310,17 @@ pub(super) fn unknown_fields(part: &Value, what: &str, known: &[&str]) -> Vec<St
     let unknown = fields.keys().filter(|name| !known.contains(&name.as_str()));
     unknown
         .map(|name| format!("`{what}` takes no `{name}`; there are {}", known.join(", ")))
+        .collect()
+}
+
+/// Fields that are there and no text.
+pub(super) fn not_texts(part: &Value, names: &[&str]) -> Vec<String> {
+    let wrong = names.iter().filter(|name| {
+        part.get(**name)
+            .is_some_and(|value| value.as_str().is_none_or(|text| text.trim().is_empty()))
+    });
+    wrong
+        .map(|name| format!("`{name}` must be a text, not {}", part[*name]))
         .collect()
 }
 

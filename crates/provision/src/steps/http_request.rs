@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::Value;
 use url::Url;
 
-use super::generic::{Transport, found_in, literal, unknown_fields};
+use super::generic::{Transport, found_in, literal, not_texts, unknown_fields};
 use super::with::text;
 use crate::refusal::{Need, of_read, of_write};
 use crate::upstreams::Reachable;
@@ -26,7 +26,7 @@ pub(super) const KIND: KindSpec = KindSpec {
         ),
         Field::optional(
             "check",
-            "how to look: {url, method, found}; 404 means that it is not there",
+            "how to look: {url, found}, a GET; 404 means that it is not there",
         ),
         Field::optional(
             "undo",
@@ -92,10 +92,13 @@ impl Http {
         Ok(url)
     }
 
-    fn token(&self, name: &str, url: &Url) -> Result<Option<&TokenHandle>, String> {
-        if name.is_empty() {
-            return Ok(None);
-        }
+    /// `None` only when the step names no token at all.
+    fn token(&self, call: &Value, url: &Url) -> Result<Option<&TokenHandle>, String> {
+        let name = match &call["token"] {
+            Value::String(name) => name.as_str(),
+            Value::Null if call.get("token").is_none() => return Ok(None),
+            other => return Err(format!("`token` is {other}; nothing is sent without it")),
+        };
         let Some((hosts, token)) = self.0.tokens.get(name) else {
             return Err(format!(
                 "no token `{name}` is configured in [[http.tokens]]"
@@ -111,7 +114,7 @@ impl Http {
 
     fn read(&self, call: &Value, default: Method) -> Result<Request<'_>, StepError> {
         let url = self.address(text(call, "url")).map_err(refused)?;
-        let token = self.token(text(call, "token"), &url).map_err(refused)?;
+        let token = self.token(call, &url).map_err(refused)?;
         let method = method(call, default).map_err(refused)?;
         Ok(Request { method, url, token })
     }
@@ -142,14 +145,16 @@ impl Http {
     }
 }
 
+/// The address without its query, which may hold what nobody should read in a log.
+fn shown(call: &Value) -> &str {
+    let url = text(call, "url");
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
 fn need(call: &Value) -> (String, String) {
     (
         format!("the token `{}`", text(call, "token")),
-        format!(
-            "the right to {} {}",
-            text(call, "method"),
-            text(call, "url")
-        ),
+        format!("the right to {} {}", text(call, "method"), shown(call)),
     )
 }
 
@@ -175,6 +180,9 @@ impl Transport for Http {
     }
 
     async fn look(&self, check: &Value) -> Result<Option<Value>, StepError> {
+        let mut check = check.clone();
+        check["method"] = Value::Null;
+        let check = &check;
         match self.send(check, Method::GET).await? {
             Ok(answer) => Ok(found_in(answer, check)),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
@@ -195,7 +203,7 @@ impl Transport for Http {
         problems.extend(unknown_fields(
             &with["check"],
             "check",
-            &["url", "method", "token", "found"],
+            &["url", "token", "found"],
         ));
         problems.extend(unknown_fields(
             &with["undo"],
@@ -210,8 +218,13 @@ impl Transport for Http {
             if call.is_null() {
                 continue;
             }
-            if !part.is_empty() && call["url"].is_null() {
+            if !part.is_empty() && call.get("url").is_none() {
                 problems.push(format!("`{part}` needs a `url`"));
+            }
+            problems.extend(not_texts(call, &["url", "method", "token"]));
+            let url = text(call, "url");
+            if !url.starts_with("http") && !(url.starts_with("${{") && url.ends_with("}}")) {
+                problems.push("`url` must begin with https:// or be one reference".into());
             }
             if let Some(url) = literal(&call["url"])
                 && let Err(why) = self.address(url)
@@ -239,6 +252,6 @@ impl Transport for Http {
             "" => "a request",
             word => word,
         };
-        format!("{method} {}", text(call, "url"))
+        format!("{method} {}", shown(call))
     }
 }

@@ -237,6 +237,24 @@ impl InfraCommit {
         })
     }
 
+    /// Whether this run's manifests stand on the base in a commit of another hash: squashed, rebased or picked.
+    async fn was_copied_to(
+        &self,
+        cx: &StepCx,
+        target: &Target,
+        base: &str,
+    ) -> Result<bool, StepError> {
+        for name in ["namespace.yaml", "quota.yaml"] {
+            let path = format!("{}/{name}", target.path);
+            let file = self.0.gitea.file(&target.repository, base, &path).await;
+            let file = file.map_err(|error| self.read_failed(error))?;
+            if file.is_some_and(|(_, text)| text.contains(cx.run_id.as_str())) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn remove(
         &self,
         cx: &StepCx,
@@ -269,6 +287,10 @@ impl InfraCommit {
             .await;
         if merged.map_err(|error| self.read_failed(error))? {
             let why = format!("its commit is part of {base}; revert it there");
+            return Err(kept(&what, &why, target.command()));
+        }
+        if self.was_copied_to(cx, target, &base).await? {
+            let why = format!("its files are part of {base} by another commit; revert it there");
             return Err(kept(&what, &why, target.command()));
         }
         self.0.announce(

@@ -8,7 +8,7 @@ use forgeline_step_engine::{Effect, Field, KindSpec, StepError};
 use forgeline_upstream::mcp::{McpClient, ToolAnswer};
 use serde_json::{Value, json};
 
-use super::generic::{Transport, found_in, literal, unknown_fields};
+use super::generic::{Transport, found_in, literal, not_texts, unknown_fields};
 use super::with::text;
 use crate::refusal::{Need, of_read, of_write};
 
@@ -68,6 +68,15 @@ impl Mcp {
             Value::Null => json!({}),
             given => given.clone(),
         };
+        let known = tokio::time::timeout(DEADLINE, server.tools()).await;
+        // Servers differ in what they answer for a tool that they do not have; asked before, nothing was sent.
+        if let Ok(Ok(known)) = known
+            && !known.contains(tool)
+        {
+            let message = format!("the MCP server {} has no tool {tool}", text(call, "server"));
+            return Err(StepError::refused("mcp.no_tool", message)
+                .remedy("correct the workflow file, or look at that server"));
+        }
         let answer = server.call(&operation, tool, arguments, DEADLINE).await;
         answer.map_err(|error| {
             let credential = server.token().origin().to_string();
@@ -150,10 +159,17 @@ impl Transport for Mcp {
 
     fn problems(&self, with: &Value) -> Vec<String> {
         let mut problems = Vec::new();
-        if let Some(name) = literal(&with["server"])
-            && !self.servers.contains_key(name)
-        {
-            problems.push(self.no_server(name));
+        for part in [with, &with["check"], &with["undo"]] {
+            if let Some(name) = literal(&part["server"])
+                && !self.servers.contains_key(name)
+            {
+                problems.push(self.no_server(name));
+            }
+            problems.extend(not_texts(part, &["server", "tool", "absent"]));
+            let arguments = &part["arguments"];
+            if !arguments.is_null() && !arguments.is_object() {
+                problems.push(format!("`arguments` must be a map, not {arguments}"));
+            }
         }
         problems.extend(unknown_fields(
             &with["check"],

@@ -83,11 +83,13 @@ pub(crate) enum Seed {
     GiteaMcpTools { tools: Vec<String> },
     /// `[mirror] ENABLED = false` in Gitea.
     MirrorsDisabled,
-    /// A branch is merged into the default one, as one commit of somebody's.
+    /// A branch is merged into the default one: by fast-forward, or squashed into a commit of somebody's.
     Merge {
         owner: String,
         name: String,
         branch: String,
+        #[serde(default)]
+        squash: bool,
     },
 }
 
@@ -247,6 +249,7 @@ impl World {
                 owner,
                 name,
                 branch,
+                squash,
             } => {
                 let id = self
                     .state()
@@ -255,7 +258,11 @@ impl World {
                     .ok_or("no such repository")?
                     .id;
                 let dir = self.git_dir("gitea", id);
-                crate::git::merge(&dir, &branch).await?;
+                if squash {
+                    crate::git::squash(&dir, &branch, "someone").await?;
+                } else {
+                    crate::git::merge(&dir, &branch).await?;
+                }
                 Ok(json!({"id": id}))
             }
             Seed::NamespaceDeletionsHang => {

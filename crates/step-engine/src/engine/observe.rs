@@ -99,8 +99,9 @@ impl Engine {
 
     async fn would_admit(&self, run: &RunRow) -> Result<Admission, EngineError> {
         let rows = self.inner.journal.runs(&RunQuery::default()).await?;
-        let newest = rows.iter().find(|row| row.subject == run.subject);
-        Ok(admit(run, None, newest, rows.iter()))
+        let earlier = rows.iter().filter(|row| row.subject == run.subject);
+        let earlier: Vec<&RunRow> = earlier.collect();
+        Ok(admit(run, None, &earlier, rows.iter()))
     }
 
     async fn look(

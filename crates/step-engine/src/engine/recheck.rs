@@ -172,7 +172,7 @@ impl Engine {
             _ => state.output.as_ref(),
         };
         let keeps = recorded.is_some()
-            || spec.irreversible
+            || spec.is_never_undone()
             || state.state == StepState::Skipped
             || row.state != crate::state::RunState::Compensated;
         let look = step.recheck(

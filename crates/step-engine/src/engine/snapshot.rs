@@ -34,8 +34,10 @@ pub struct StepSnapshot {
     pub kind: String,
     /// Its state.
     pub state: StepState,
-    /// It is never undone, and the run goes on past its failure.
+    /// It is never undone.
     pub irreversible: bool,
+    /// A request of it had an outcome that nobody knew at that time.
+    pub ambiguous: bool,
     /// Tries of its last operation; 0 before the first one ended.
     pub attempts: u32,
     /// How long its apply took, in milliseconds.
@@ -78,7 +80,8 @@ impl Snapshot {
             Some(StepSnapshot {
                 id: spec.id.clone(),
                 kind: spec.kind.clone(),
-                irreversible: spec.irreversible,
+                irreversible: spec.is_never_undone(),
+                ambiguous: step.ambiguous,
                 state: if skipped {
                     StepState::Skipped
                 } else {

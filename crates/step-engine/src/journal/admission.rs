@@ -97,12 +97,12 @@ pub(crate) fn may_retake<'a>(
         .map_or(Ok(()), |holder| Err(holder.run_id.clone()))
 }
 
-/// Decides. `requested` is the run that this caller's request id led to before, `newest` the newest run for the same
-/// subject; `holders` are all runs that hold resources.
+/// Decides. `requested` is the run that this caller's request id led to before, `earlier` the runs for the same
+/// subject, newest first; `holders` are all runs that hold resources.
 pub(crate) fn admit<'a>(
     new: &RunRow,
     requested: Option<&RunRow>,
-    newest: Option<&RunRow>,
+    earlier: &[&RunRow],
     holders: impl Iterator<Item = &'a RunRow>,
 ) -> Admission {
     let mut new = new.clone();
@@ -113,10 +113,23 @@ pub(crate) fn admit<'a>(
         new.options.attempt_after = Some(requested.run_id.clone());
     }
     let new = &new;
-    if let Some(newest) = newest
+    if let Some(newest) = earlier.first()
         && let Some(answer) = after(newest, new)
     {
         return answer;
+    }
+    // What stands is what this workflow last made, whatever ran since.
+    let made = earlier
+        .iter()
+        .find(|row| row.workflow.name == new.workflow.name && row.state == RunState::Succeeded);
+    if let Some(made) = made {
+        let differing = differing(made, new);
+        if !differing.is_empty() {
+            return Admission::Conflict {
+                run_id: made.run_id.clone(),
+                differing,
+            };
+        }
     }
     for holder in holders {
         let shared = holder
@@ -262,12 +275,12 @@ mod tests {
         let live = row("shop", RunState::Running);
         let same = row("shop", RunState::Running);
         assert!(matches!(
-            admit(&same, None, Some(&live), [].iter()),
+            admit(&same, None, &[&live], [].iter()),
             Admission::Joined(_)
         ));
         let mut other = same;
         other.inputs = json!({"name": "shop", "visibility": "public"});
-        let answer = admit(&other, None, Some(&live), [].iter());
+        let answer = admit(&other, None, &[&live], [].iter());
         assert!(
             matches!(answer, Admission::Conflict { differing, .. } if differing == ["visibility"])
         );
@@ -279,17 +292,17 @@ mod tests {
         let mut new = row("b", RunState::Running);
         new.resources = holder.resources.clone();
         assert!(matches!(
-            admit(&new, None, None, [&holder].into_iter()),
+            admit(&new, None, &[], [&holder].into_iter()),
             Admission::Locked { .. }
         ));
         holder.state = RunState::Compensated;
         assert!(matches!(
-            admit(&new, None, None, [&holder].into_iter()),
+            admit(&new, None, &[], [&holder].into_iter()),
             Admission::Fresh(_)
         ));
         holder.recheck_due = Some(Timestamp::UNIX_EPOCH);
         assert!(matches!(
-            admit(&new, None, None, [&holder].into_iter()),
+            admit(&new, None, &[], [&holder].into_iter()),
             Admission::Settling { .. }
         ));
     }
@@ -298,12 +311,7 @@ mod tests {
     fn a_stuck_run_wants_its_operator_first() {
         let stuck = row("shop", RunState::Stuck);
         assert!(matches!(
-            admit(
-                &row("shop", RunState::Running),
-                None,
-                Some(&stuck),
-                [].iter()
-            ),
+            admit(&row("shop", RunState::Running), None, &[&stuck], [].iter()),
             Admission::Stuck { .. }
         ));
     }
@@ -314,7 +322,7 @@ mod tests {
         let mut new = row("shop", RunState::Running);
         new.inputs = json!({"name": "shop", "visibility": "public"});
         assert!(matches!(
-            admit(&new, None, Some(&done), [].iter()),
+            admit(&new, None, &[&done], [].iter()),
             Admission::Fresh(_)
         ));
     }
@@ -324,18 +332,18 @@ mod tests {
         let mut first = row("shop", RunState::Succeeded);
         let again = row("shop", RunState::Running);
         assert!(matches!(
-            admit(&again, Some(&first), Some(&first), [].iter()),
+            admit(&again, Some(&first), &[&first], [].iter()),
             Admission::Answered(found) if found.run_id == first.run_id
         ));
         first.state = RunState::Compensated;
         assert!(matches!(
-            admit(&again, Some(&first), Some(&first), [].iter()),
+            admit(&again, Some(&first), &[&first], [].iter()),
             Admission::Fresh(new) if new.options.attempt_after.as_ref() == Some(&first.run_id)
         ));
         let mut other = again;
         other.inputs = json!({"name": "shop", "visibility": "public"});
         assert!(matches!(
-            admit(&other, Some(&first), Some(&first), [].iter()),
+            admit(&other, Some(&first), &[&first], [].iter()),
             Admission::RequestConflict { differing, .. } if differing == ["visibility"]
         ));
     }

@@ -80,11 +80,8 @@ impl Journal for MemoryJournal {
         self.crash.reach(CrashPoint::BeforeCommit, 1)?;
         let answer = {
             let mut world = self.world();
-            let newest = world
-                .runs
-                .iter()
-                .rev()
-                .find(|row| row.subject == run.subject);
+            let earlier = world.runs.iter().rev();
+            let earlier: Vec<&RunRow> = earlier.filter(|row| row.subject == run.subject).collect();
             let request = run
                 .options
                 .request_id
@@ -94,7 +91,7 @@ impl Journal for MemoryJournal {
                 .as_ref()
                 .and_then(|request| world.requests.get(request))
                 .and_then(|id| world.runs.iter().find(|row| row.run_id == *id));
-            let answer = admit(&run, requested, newest, world.runs.iter());
+            let answer = admit(&run, requested, &earlier, world.runs.iter());
             if let Admission::Fresh(row) = &answer {
                 world.runs.push((**row).clone());
             }

@@ -155,6 +155,26 @@ impl Checker<'_> {
         let Some(fields) = step.with.as_object() else {
             return;
         };
+        let kind = self.registry.step(&step.kind);
+        if let Some(kept) = kind.and_then(|kind| kind.outputs(&step.with)) {
+            for text in fields
+                .get("undo")
+                .map(reference::references)
+                .unwrap_or_default()
+            {
+                if let Ok(Reference::Own(field)) = reference::parse(&text)
+                    && !kept.contains(&field)
+                {
+                    self.say(
+                        line,
+                        format!(
+                            "step `{}`: `undo` names `output.{field}`, which `output` does not keep",
+                            step.id
+                        ),
+                    );
+                }
+            }
+        }
         for (name, value) in fields.iter().filter(|(name, _)| *name != "undo") {
             let own = |text: &String| matches!(reference::parse(text), Ok(Reference::Own(_)));
             if reference::references(value).iter().any(own) {

@@ -298,6 +298,7 @@ impl Reader {
             timeout_ms: self.milliseconds(node, "timeout").unwrap_or(60_000),
             when: self.text(node, "when"),
             irreversible: self.flag(node, "irreversible"),
+            without_undo: false,
         };
         (step, lines)
     }

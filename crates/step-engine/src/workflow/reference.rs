@@ -1,5 +1,8 @@
 //! `${{ inputs.x }}`, `${{ settings.x }}`, `${{ steps.id }}` and `${{ steps.id.field }}`: look-ups, nothing more. In the
 //! `undo` of a step `${{ output.field }}` names what that step itself answered; it is looked up when the undo begins.
+//!
+//! In a text that is one address (it begins with `http://` or `https://` and has no blanks) values are percent-encoded,
+//! so that no value leads to another path; one that is null, empty, `.` or `..` makes the whole text null.
 
 use std::collections::BTreeMap;
 
@@ -43,51 +46,121 @@ pub fn resolve(value: &Value, scope: &Scope<'_>) -> Value {
     }
 }
 
-/// Replaces `${{ output.field }}` by what the step answered, and leaves everything else as it is.
-pub fn resolve_own(value: &Value, output: &Value) -> Value {
-    match value {
-        Value::String(text) => replaced(text, |reference| match reference {
-            Reference::Own(field) => Some(output.get(field).cloned().unwrap_or(Value::Null)),
-            Reference::Input(_) | Reference::Setting(_) | Reference::Step { .. } => None,
-        }),
-        Value::Array(items) => items.iter().map(|item| resolve_own(item, output)).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, item)| (name.clone(), resolve_own(item, output)))
-            .collect(),
+/// Replaces `${{ output.field }}`, as [`resolve`] has left it, by what the step answered.
+///
+/// # Errors
+/// The name of a field that the answer does not have: what is undone would not be what was made.
+pub fn resolve_own(value: &Value, output: &Value) -> Result<Value, String> {
+    Ok(match value {
+        Value::String(text) => {
+            let pieces = split(text, OWN);
+            for piece in &pieces {
+                if let Piece::Reference(reference) = piece
+                    && own(reference, output).is_null()
+                {
+                    return Err(reference.trim().to_owned());
+                }
+            }
+            replaced(text, pieces, |reference| own(reference, output))
+        }
+        Value::Array(items) => {
+            let items = items.iter().map(|item| resolve_own(item, output));
+            Value::Array(items.collect::<Result<_, _>>()?)
+        }
+        Value::Object(fields) => {
+            let fields = fields
+                .iter()
+                .map(|(name, item)| Ok((name.clone(), resolve_own(item, output)?)));
+            Value::Object(fields.collect::<Result<_, String>>()?)
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-    }
-}
-
-fn resolve_text(text: &str, scope: &Scope<'_>) -> Value {
-    replaced(text, |reference| match reference {
-        Reference::Own(_) => None,
-        other => Some(look_up(other, scope)),
     })
 }
 
-/// A text with its references replaced; one for which `look` answers nothing stays as it is written.
-fn replaced(text: &str, look: impl Fn(&Reference) -> Option<Value>) -> Value {
-    let pieces = split(text);
-    if let [Piece::Reference(reference)] = pieces.as_slice() {
-        return match parse(reference) {
-            Ok(reference) => look(&reference).unwrap_or_else(|| Value::String(text.to_owned())),
+/// How references are written, and how those to the own output stand in a resolved value: no value can forge the latter,
+/// because its mark is taken out of every value.
+const WRITTEN: &str = "${{";
+const OWN: &str = "\u{0}{{";
+
+fn own(reference: &str, output: &Value) -> Value {
+    let field = reference.trim().strip_prefix("output.").unwrap_or_default();
+    output.get(field).cloned().unwrap_or(Value::Null)
+}
+
+fn resolve_text(text: &str, scope: &Scope<'_>) -> Value {
+    replaced(text, split(text, WRITTEN), |reference| {
+        match parse(reference) {
+            Ok(Reference::Own(field)) => Value::String(format!("{OWN} output.{field} }}}}")),
+            Ok(other) => unmarked(look_up(&other, scope)),
             Err(_) => Value::Null,
-        };
+        }
+    })
+}
+
+/// A value without the mark of references to the own output.
+fn unmarked(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains('\u{0}') => Value::String(text.replace('\u{0}', "")),
+        Value::Array(items) => items.into_iter().map(unmarked).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, item)| (name, unmarked(item)))
+            .collect(),
+        other => other,
     }
+}
+
+fn replaced(text: &str, pieces: Vec<Piece<'_>>, look: impl Fn(&str) -> Value) -> Value {
+    if let [Piece::Reference(reference)] = pieces.as_slice() {
+        return look(reference);
+    }
+    let address = is_address(text, &pieces);
     let mut out = String::new();
     for piece in pieces {
-        match piece {
-            Piece::Text(text) => out.push_str(text),
-            Piece::Reference(reference) => match parse(reference).map(|parsed| look(&parsed)) {
-                Ok(Some(Value::String(text))) => out.push_str(&text),
-                Ok(Some(Value::Null)) | Err(_) => {}
-                Ok(Some(other)) => out.push_str(&other.to_string()),
-                Ok(None) => out.push_str(&format!("${{{{{reference}}}}}")),
-            },
+        let value = match piece {
+            Piece::Text(text) => {
+                out.push_str(text);
+                continue;
+            }
+            Piece::Reference(reference) => look(reference),
+        };
+        let inserted = match value {
+            Value::String(text) => text,
+            Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        if !address || inserted.starts_with(OWN) {
+            out.push_str(&inserted);
+        } else if matches!(inserted.as_str(), "" | "." | "..") {
+            return Value::Null;
+        } else {
+            out.push_str(&encoded(&inserted));
         }
     }
     Value::String(out)
+}
+
+/// One address, with references behind its beginning.
+fn is_address(text: &str, pieces: &[Piece<'_>]) -> bool {
+    (text.starts_with("http://") || text.starts_with("https://"))
+        && pieces.iter().all(|piece| match piece {
+            Piece::Text(text) => !text.contains(char::is_whitespace),
+            Piece::Reference(_) => true,
+        })
+}
+
+/// Percent-encoded but for the unreserved characters of RFC 3986, section 2.3.
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
 }
 
 fn look_up(reference: &Reference, scope: &Scope<'_>) -> Value {
@@ -109,7 +182,7 @@ fn look_up(reference: &Reference, scope: &Scope<'_>) -> Value {
 /// Every reference in a value, as written between the braces.
 pub(crate) fn references(value: &Value) -> Vec<String> {
     match value {
-        Value::String(text) => split(text)
+        Value::String(text) => split(text, WRITTEN)
             .into_iter()
             .filter_map(|piece| match piece {
                 Piece::Reference(reference) => Some(reference.to_owned()),
@@ -149,10 +222,10 @@ enum Piece<'a> {
     Reference(&'a str),
 }
 
-fn split(text: &str) -> Vec<Piece<'_>> {
+fn split<'a>(text: &'a str, opening: &str) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     let mut rest = text;
-    while let Some(open) = rest.find("${{") {
+    while let Some(open) = rest.find(opening) {
         let Some(close) = rest[open..].find("}}") else {
             break;
         };
@@ -183,9 +256,30 @@ mod tests {
             steps: None,
         };
         let first = resolve(&undo, &scope);
-        assert_eq!(first["id"], "${{ output.id }}");
         let second = resolve_own(&first, &json!({"id": 7}));
-        assert_eq!(second, json!({"id": 7, "url": "http://x/7/shop"}));
+        assert_eq!(second, Ok(json!({"id": 7, "url": "http://x/7/shop"})));
+        assert_eq!(resolve_own(&first, &json!({})), Err("output.id".into()));
+    }
+
+    #[test]
+    fn no_value_leads_to_another_address_or_to_the_own_output() {
+        let undo = json!({"url": "https://x/items/${{ inputs.item }}/archive", "text": "see ${{ inputs.item }}"});
+        let with = |item: &str| {
+            let scope = Scope {
+                inputs: &json!({"item": item}),
+                settings: &Value::Null,
+                steps: None,
+            };
+            resolve_own(&resolve(&undo, &scope), &json!({"secret": "s"})).unwrap()
+        };
+        assert_eq!(with("../a?b")["url"], "https://x/items/..%2Fa%3Fb/archive");
+        for gone in ["", ".", ".."] {
+            assert_eq!(with(gone)["url"], Value::Null, "{gone}");
+        }
+        for forged in ["${{ output.secret }}", "\u{0}{{ output.secret }}"] {
+            let text = with(forged)["text"].clone();
+            assert_eq!(text, format!("see {}", forged.replace('\u{0}', "")));
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn workflow(edges: &[Vec<bool>]) -> Workflow {
         timeout_ms: 1000,
         when: None,
         irreversible: false,
+        without_undo: false,
     };
     let steps = edges.iter().enumerate().map(step).collect();
     Workflow {
@@ -171,4 +172,98 @@ proptest! {
             other => prop_assert!(false, "ended {:?}", other),
         }
     }
+}
+
+fn started(step: &str) -> Record {
+    Record::Started {
+        step: step.into(),
+        verb: Verb::Apply,
+    }
+}
+
+fn failed(step: &str, error: StepError) -> Record {
+    Record::Failed {
+        step: step.into(),
+        verb: Verb::Apply,
+        error,
+        attempts: 1,
+        duration_ms: 0,
+    }
+}
+
+/// s1 needs s0, s2 needs s1.
+fn chain() -> Workflow {
+    workflow(&[vec![], vec![true], vec![false, true]])
+}
+
+#[test]
+fn nothing_behind_a_failed_irreversible_step_is_done() {
+    let mut workflow = chain();
+    workflow.steps[0].irreversible = true;
+    let history = [started("s0"), failed("s0", StepError::refused("x", "no"))];
+    let next = plan(&workflow, &[], OnFailure::Compensate, &history);
+    let over = Next::Finished {
+        state: RunState::Succeeded,
+        cause: None,
+    };
+    assert_eq!(next, over);
+}
+
+#[test]
+fn a_step_without_an_undo_fails_its_run() {
+    let mut workflow = chain();
+    workflow.steps[0].without_undo = true;
+    let history = [started("s0"), failed("s0", StepError::refused("x", "no"))];
+    let next = plan(&workflow, &[], OnFailure::Compensate, &history);
+    assert!(
+        matches!(
+            next,
+            Next::Finished {
+                state: RunState::Compensated,
+                ..
+            }
+        ),
+        "{next:?}"
+    );
+}
+
+#[test]
+fn a_step_without_an_undo_that_a_crash_cut_is_stuck_when_the_run_turns_back() {
+    let mut workflow = workflow(&[vec![], vec![]]);
+    workflow.steps[0].without_undo = true;
+    let history = [
+        started("s0"),
+        started("s1"),
+        failed("s1", StepError::refused("x", "no")),
+        Record::Resumed,
+        Record::Settled,
+    ];
+    let next = plan(&workflow, &[], OnFailure::Compensate, &history);
+    assert_eq!(next, Next::Stuck(vec!["s0".into()]));
+}
+
+#[test]
+fn after_an_operator_skipped_a_step_what_names_its_answer_is_not_done() {
+    let mut workflow = workflow(&[vec![], vec![true], vec![true]]);
+    workflow.steps[0].without_undo = true;
+    workflow.steps[1].with = json!({"x": "${{ steps.s0.id }}"});
+    let history = [
+        started("s0"),
+        failed("s0", StepError::unknown("x", "who knows")),
+        Record::Operator {
+            by: "ada".into(),
+            decision: forgeline_step_engine::Decision::Skip("s0".into()),
+        },
+    ];
+    let Next::Start(ops) = plan(&workflow, &[], OnFailure::Compensate, &history) else {
+        panic!("something is left to do");
+    };
+    let steps: Vec<&str> = ops
+        .iter()
+        .map(|op| match op {
+            Op::Apply { step, .. } | Op::Undo { step } => step.as_str(),
+            Op::Settle { .. } => "settle",
+        })
+        .collect();
+    assert_eq!(steps, ["s2"]);
 }

@@ -139,6 +139,18 @@ pub(super) fn newest(
     Ok(runs(connection, &query)?.pop())
 }
 
+/// All runs about this, newest first.
+pub(super) fn of_subject(
+    connection: &Connection,
+    subject: &str,
+) -> Result<Vec<RunRow>, JournalError> {
+    let query = RunQuery {
+        subject: Some(subject.to_owned()),
+        ..RunQuery::default()
+    };
+    runs(connection, &query)
+}
+
 pub(super) fn not_over(connection: &Connection) -> Result<Vec<RunRow>, JournalError> {
     let clause =
         "state IN ('running', 'interrupted', 'compensating', 'stuck') OR recheck_due IS NOT NULL";

@@ -164,9 +164,10 @@ fn refuse(request: Request, error: &JournalError) -> Pending {
 
 fn write_admission(connection: &Connection, row: &RunRow) -> Result<Admission, JournalError> {
     let requested = rows::requested(connection, row)?;
-    let newest = rows::newest(connection, &row.subject)?;
+    let earlier = rows::of_subject(connection, &row.subject)?;
+    let earlier: Vec<&RunRow> = earlier.iter().collect();
     let holders = rows::not_over(connection)?;
-    let answer = admit(row, requested.as_ref(), newest.as_ref(), holders.iter());
+    let answer = admit(row, requested.as_ref(), &earlier, holders.iter());
     if let Admission::Fresh(row) = &answer {
         rows::insert_run(connection, row).map_err(|error| rows::damaged(&error))?;
     }
