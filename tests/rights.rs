@@ -188,6 +188,9 @@ async fn a_repository_that_cannot_be_deleted_is_listed_with_the_command() {
         view["left_behind"][0]["command"],
         "gh repo delete acme/shop --yes"
     );
+    // It was made read-only before the refused delete; it is not left so.
+    let store = sandbox.store().await;
+    assert_eq!(store["github"][0]["archived"], false, "{store}");
     // With the right granted, the undo can be retried.
     sandbox
         .rights(json!({"role": "github", "grant": ["delete_repo"]}))

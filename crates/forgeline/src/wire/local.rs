@@ -25,7 +25,7 @@ pub(super) fn checks(
     let callers = crate::config::callers(env);
     let open = listen.as_deref().is_some_and(is_open)
         && callers.as_ref().is_ok_and(|callers| callers.is_empty());
-    let mut fixed = configuration(config, clients, callers.err().unwrap_or_default(), &known);
+    let mut fixed = configuration(config, clients, &callers.err().unwrap_or_default(), &known);
     fixed.extend(known);
     fixed.push(workflows(config, clients));
     let data_dir = config.data_dir.clone();
@@ -84,13 +84,13 @@ fn formed((id, variable, token): &Good) -> Check {
     if current.was_trimmed() {
         let detail = format!("{detail}; a line break at its end was cut off");
         return Check::warn(
-            *id,
+            id,
             *variable,
             detail,
             format!("store {variable} without the line break"),
         );
     }
-    Check::ok(*id, *variable, detail)
+    Check::ok(id, *variable, detail)
 }
 
 fn absent(id: &str, variable: &str, env: &Env) -> Option<Check> {
@@ -140,7 +140,7 @@ fn same(good: &[Good]) -> Vec<Check> {
 fn configuration(
     config: &Config,
     clients: &Clients,
-    callers: Vec<Problem>,
+    callers: &[Problem],
     tokens: &[Check],
 ) -> Vec<Check> {
     let said = |problem: &Problem| {
@@ -152,7 +152,7 @@ fn configuration(
         .problems
         .iter()
         .chain(&clients.problems)
-        .chain(&callers);
+        .chain(callers);
     let mut others: Vec<&Problem> = all.filter(|problem| !said(problem)).collect();
     others.dedup_by(|one, other| one.message == other.message);
     if others.is_empty() {

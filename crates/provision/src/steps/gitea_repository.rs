@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::blame::{self, Map};
 use super::issue::marker_of_run;
-use super::with::{kept, repository, text, visibility_change, with_command};
+use super::with::{kept, repository, still_archived, text, visibility_change, with_command};
 use crate::ownership::{Facts, Whose, claim, is_ours, whose};
 use crate::refusal::{of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
@@ -187,10 +187,21 @@ impl GiteaRepository {
             Ok(()) => Ok(Undone::Removed),
             // What a token may not see looks like nothing: only a look tells.
             Err(error) if error.kind == Kind::NotFound => match self.find(name).await? {
-                Some(now) if now.id == found.id => Err(write(error)),
+                Some(now) if now.id == found.id => Err(self.reopened(name, write(error)).await),
                 _ => Ok(Undone::NotThere),
             },
+            Err(error) if error.kind == Kind::Denied => {
+                Err(self.reopened(name, write(error)).await)
+            }
             Err(error) => Err(write(error)),
+        }
+    }
+
+    /// What may not be deleted is not left read-only either.
+    async fn reopened(&self, name: &FullName, error: StepError) -> StepError {
+        match self.0.gitea.set_archived(name, false).await {
+            Ok(_) => error,
+            Err(_) => still_archived(error),
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 
 use super::blame::{self, Map};
 use super::push_mirror::pushed_fact;
-use super::with::{kept, repository, text, visibility_change, with_command};
+use super::with::{kept, repository, still_archived, text, visibility_change, with_command};
 use crate::ownership::{Facts, Whose, claim, is_ours, whose};
 use crate::refusal::{of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
@@ -166,10 +166,23 @@ impl GithubRepository {
             Ok(()) => Ok(Undone::Removed),
             // GitHub hides what a token may not do behind a 404: only a look tells.
             Err(error) if error.kind == Kind::NotFound => match self.find(name).await? {
-                Some(now) if now.id == found.id => Err(self.undeleted(error, &command)),
+                Some(now) if now.id == found.id => {
+                    Err(self.reopened(name, self.undeleted(error, &command)).await)
+                }
                 _ => Ok(Undone::NotThere),
             },
+            Err(error) if error.kind == Kind::Denied => {
+                Err(self.reopened(name, self.undeleted(error, &command)).await)
+            }
             Err(error) => Err(self.undeleted(error, &command)),
+        }
+    }
+
+    /// What may not be deleted is not left read-only either.
+    async fn reopened(&self, name: &FullName, error: StepError) -> StepError {
+        match self.upstreams.github.set_archived(name, false).await {
+            Ok(_) => error,
+            Err(_) => still_archived(error),
         }
     }
 }

@@ -223,7 +223,8 @@ impl Transport for Http {
             }
             problems.extend(not_texts(call, &["url", "method", "token"]));
             let url = text(call, "url");
-            if !url.starts_with("http") && !(url.starts_with("${{") && url.ends_with("}}")) {
+            let reference = url.starts_with("${{") && url.ends_with("}}");
+            if !url.starts_with("http") && !reference {
                 problems.push("`url` must begin with https:// or be one reference".into());
             }
             if let Some(url) = literal(&call["url"])

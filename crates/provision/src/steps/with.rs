@@ -59,6 +59,14 @@ pub(super) fn kept(what: &str, why: &str, command: String) -> StepError {
         .command(command)
 }
 
+/// The failure of a removal that left a read-only repository behind.
+pub(super) fn still_archived(error: StepError) -> StepError {
+    StepError {
+        message: format!("{}; it is archived now", error.message),
+        ..error
+    }
+}
+
 /// The result of two writes that went side by side; the one that may have acted wins.
 pub(super) fn both(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Error> {
     match (first, second) {
