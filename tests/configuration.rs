@@ -117,6 +117,20 @@ fn a_mistake_in_the_file_is_named_with_its_line_and_no_secret() {
 }
 
 #[test]
+fn an_address_with_a_password_is_shown_without_it() {
+    let ran = run(forgeline(&["config", "show"]).env(
+        "GITEA_URL",
+        "https://bob:hunter2@gitea.example.org/git?a=b@c",
+    ));
+    assert!(
+        ran.stdout
+            .contains("https://***@gitea.example.org/git?a=b@c"),
+        "{ran:?}"
+    );
+    assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
+}
+
+#[test]
 fn the_example_names_every_setting_with_its_meaning() {
     let ran = run(&mut forgeline(&["config", "show", "--example"]));
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -175,6 +189,34 @@ async fn a_mounted_token_that_is_rotated_is_used_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_mounted_bearer_of_callers_that_is_rotated_shuts_the_old_one_out() {
+    let sandbox = Sandbox::start("0ms");
+    let file = sandbox.dir().join("bearer");
+    std::fs::write(&file, BEARER).unwrap();
+    let mut command = sandbox.forgeline(&["serve"]);
+    command.env("FORGELINE_STATIC_TOKEN_FILE", &file);
+    let mut server = Server::start(command);
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
+    let status = async |bearer: &str| {
+        let request = server.http.post(&server.url).bearer_auth(bearer);
+        request.json(&hello).send().await.unwrap().status().as_u16()
+    };
+    assert_ne!(status(BEARER).await, 401);
+    let new = BEARER.replace('e', "f");
+    assert_eq!(status(&new).await, 401);
+    std::fs::write(&file, &new).unwrap();
+    let began = std::time::Instant::now();
+    while status(&new).await == 401 {
+        assert!(began.elapsed().as_secs() < 60, "the new one is never taken");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(status(BEARER).await, 401);
+    new.clone_into(&mut server.bearer);
+    let view = server.view("project_create", json!({"name": "shop"})).await;
+    assert_eq!(view["state"], "succeeded", "{view}");
+}
+
+#[tokio::test]
 async fn a_request_id_answers_its_run_and_a_throwaway_has_an_end() {
     let sandbox = Sandbox::start("0ms");
     let first = sandbox.create("shop", &["--request-id", "r1", "--ttl", "24h"]);
@@ -188,6 +230,24 @@ async fn a_request_id_answers_its_run_and_a_throwaway_has_an_end() {
         operation.starts_with("tools/call create") || operation.starts_with("PATCH ")
     };
     assert_eq!(asked.iter().filter(acts).count(), 0, "{asked:?}");
+    // The answer needs no upstream.
+    let gone = run(sandbox
+        .forgeline(&[
+            "create",
+            "shop",
+            "--request-id",
+            "r1",
+            "--ttl",
+            "24h",
+            "-o",
+            "json",
+        ])
+        .env("GITEA_MCP_URL", "http://127.0.0.1:9/mcp"));
+    assert_eq!(
+        (gone.code, &gone.json()["run_id"]),
+        (0, &first.json()["run_id"]),
+        "{gone:?}"
+    );
     let other = sandbox.create("other", &["--request-id", "r1"]);
     assert_eq!(
         (other.code, &other.json()["error"]["code"]),

@@ -215,6 +215,8 @@ async fn what_stops_create_or_serve_is_a_failure_here_too() {
             "configuration",
         ),
         (vec![("FORGELINE_STATIC_TOKEN", "short")], "configuration"),
+        (vec![("FORGELINE_MIRROR_USE_PAT", "yes")], "configuration"),
+        (vec![("FORGELINE_CA_FILE", "/dev/null")], "configuration"),
         (vec![("FORGELINE_LISTEN", "0.0.0.0:0")], "server.port"),
         (vec![("FORGELINE_LISTEN", "foo")], "server.port"),
     ] {
@@ -235,4 +237,23 @@ async fn what_stops_create_or_serve_is_a_failure_here_too() {
     );
     let whole = doctor(&sandbox, &[("GITHUB_TOKEN", &pat)]);
     assert_eq!(whole.code, 0, "{whole:?}");
+}
+
+#[tokio::test]
+async fn checks_can_be_chosen_and_an_unknown_one_is_named() {
+    let sandbox = Sandbox::start("0ms");
+    let only =
+        |wanted: &str| run(&mut sandbox.forgeline(&["doctor", "--only", wanted, "-o", "json"]));
+    let chosen = only("gitea").json();
+    let checks = chosen["checks"].as_array().unwrap();
+    assert!(checks.len() > 3, "{chosen}");
+    assert!(
+        checks
+            .iter()
+            .all(|check| check["id"].as_str().unwrap().starts_with("gitea.")),
+        "{chosen}"
+    );
+    let unknown = only("nonsense");
+    assert_eq!(unknown.code, 2, "{unknown:?}");
+    assert!(unknown.stderr.contains("`nonsense`"), "{unknown:?}");
 }

@@ -80,7 +80,7 @@ async fn a_wrong_bearer_is_exit_4_none_is_exit_3_and_a_server_that_is_not_there_
 }
 
 #[tokio::test]
-async fn a_read_only_server_hides_and_refuses_what_changes_anything() {
+async fn a_read_only_server_plans_and_refuses_what_changes_anything() {
     let sandbox = Sandbox::start("0ms");
     let mut command = sandbox.forgeline(&["serve", "--read-only"]);
     command.env("FORGELINE_STATIC_TOKEN", BEARER);
@@ -92,9 +92,32 @@ async fn a_read_only_server_hides_and_refuses_what_changes_anything() {
         .iter()
         .map(|tool| &tool["name"])
         .collect();
-    assert_eq!(names, ["project_status", "project_list", "doctor"]);
-    let refused = client(&server, &["create", "shop"]);
+    assert_eq!(
+        names,
+        [
+            "project_create",
+            "library_create",
+            "project_status",
+            "project_list",
+            "doctor"
+        ]
+    );
+    let planned = &tools["result"]["tools"][0];
+    assert_eq!(planned["annotations"]["readOnlyHint"], true, "{planned}");
+    assert_eq!(
+        planned["inputSchema"]["properties"]["dry_run"]["const"],
+        true
+    );
+    let refused = client(&server, &["create", "shop", "-o", "json"]);
     assert_eq!(refused.code, 4, "{refused:?}");
+    assert_eq!(
+        refused.json()["error"]["code"],
+        "server.forbidden",
+        "{refused:?}"
+    );
+    let planned = client(&server, &["create", "shop", "--dry-run", "-o", "json"]);
+    assert_eq!(planned.code, 0, "{planned:?}");
+    assert_eq!(planned.json()["state"], "planned");
     sandbox.assert_empty().await;
 }
 

@@ -386,9 +386,10 @@ async fn a_file_of_a_shipped_name_takes_its_place_and_needs_the_admin_scope() {
             "doctor"
         ]
     );
+    // A reader sees what it may plan with, and no workflow of the operator.
     assert_eq!(
         names(reader).await,
-        ["project_status", "project_list", "doctor"]
+        ["project_create", "project_status", "project_list", "doctor"]
     );
     let refused = server
         .rpc(
@@ -400,9 +401,25 @@ async fn a_file_of_a_shipped_name_takes_its_place_and_needs_the_admin_scope() {
         refused["error"]["message"]
             .as_str()
             .unwrap()
-            .contains("unknown tool"),
+            .contains("may only plan"),
         "{refused}"
     );
+    let hidden = server
+        .rpc(
+            "tools/call",
+            json!({"name": "library_create", "arguments": {"name": "shop", "dry_run": true}}),
+        )
+        .await;
+    assert!(
+        hidden["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("unknown tool"),
+        "{hidden}"
+    );
+    let plan = json!({"name": "shop", "dry_run": true});
+    let planned = server.view("project_create", plan).await;
+    assert_eq!(planned["state"], "planned", "{planned}");
     place.sandbox.assert_empty().await;
 }
 

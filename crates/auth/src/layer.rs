@@ -79,7 +79,7 @@ pub async fn bearer(State(gate): State<Gate>, mut request: Request, next: Next) 
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
-    use forgeline_upstream::{Origin, Token, TokenFault};
+    use forgeline_upstream::{Origin, Token, TokenFault, TokenHandle};
 
     use super::*;
 
@@ -88,7 +88,7 @@ mod tests {
     fn gate() -> Gate {
         let token = Token::new(SECRET, Origin::variable("FORGELINE_STATIC_TOKEN")).unwrap();
         Gate::new(vec![
-            StaticToken::new(&token, Caller::admin("svc:test")).unwrap(),
+            StaticToken::new(TokenHandle::fixed(token), Caller::admin("svc:test")).unwrap(),
         ])
     }
 
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_short_bearer_is_refused_at_start() {
         let token = Token::new("short", Origin::variable("FORGELINE_STATIC_TOKEN")).unwrap();
-        let error = StaticToken::new(&token, Caller::admin("x")).unwrap_err();
+        let error = StaticToken::new(TokenHandle::fixed(token), Caller::admin("x")).unwrap_err();
         assert_eq!(error.fault, TokenFault::TooShort);
     }
 }

@@ -1,6 +1,6 @@
-//! A bearer that is configured: kept as a digest, compared in constant time.
+//! A bearer that is configured: compared by digest, in constant time, and as its file has it now.
 
-use forgeline_upstream::{Token, TokenError, TokenFault};
+use forgeline_upstream::{TokenError, TokenFault, TokenHandle};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -12,26 +12,24 @@ pub const MIN_LENGTH: usize = 32;
 /// A static bearer and whose it is.
 #[derive(Clone)]
 pub struct StaticToken {
-    digest: [u8; 32],
+    token: TokenHandle,
     caller: Caller,
 }
 
 impl StaticToken {
-    /// Takes a token for a caller; only its digest is kept.
+    /// Takes a token for a caller. What its file holds later counts within seconds; while that is shorter than
+    /// [`MIN_LENGTH`], nobody is this caller.
     ///
     /// # Errors
     /// The token is shorter than [`MIN_LENGTH`].
-    pub fn new(token: &Token, caller: Caller) -> Result<Self, TokenError> {
-        if token.expose().len() < MIN_LENGTH {
+    pub fn new(token: TokenHandle, caller: Caller) -> Result<Self, TokenError> {
+        if token.current().expose().len() < MIN_LENGTH {
             return Err(TokenError {
                 origin: token.origin().clone(),
                 fault: TokenFault::TooShort,
             });
         }
-        Ok(Self {
-            digest: digest(token.expose()),
-            caller,
-        })
+        Ok(Self { token, caller })
     }
 
     pub(crate) fn read_only(self) -> Self {
@@ -42,7 +40,9 @@ impl StaticToken {
     }
 
     pub(crate) fn matches(&self, presented: &[u8; 32]) -> bool {
-        self.digest.ct_eq(presented).into()
+        let token = self.token.current();
+        let same: bool = digest(token.expose()).ct_eq(presented).into();
+        same && token.expose().len() >= MIN_LENGTH
     }
 
     pub(crate) fn caller(&self) -> &Caller {

@@ -189,7 +189,18 @@ impl Reader<'_> {
     }
 
     fn mirror(&mut self, pat: Option<&TokenHandle>) -> Option<MirrorCredentials> {
-        let use_pat = self.env.filled("FORGELINE_MIRROR_USE_PAT") == Some("true");
+        let use_pat = match self.env.filled("FORGELINE_MIRROR_USE_PAT") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                self.problems.push(Problem::new(
+                    "configuration.invalid",
+                    format!("FORGELINE_MIRROR_USE_PAT is `{other}`"),
+                    "set it to true or false",
+                ));
+                false
+            }
+        };
         let token = if use_pat && !self.env.is_set("GITHUB_MIRROR_TOKEN") {
             pat.cloned()
         } else {
@@ -351,7 +362,7 @@ impl Reader<'_> {
 pub(crate) fn callers(env: &Env) -> Result<Vec<StaticToken>, Vec<Problem>> {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     match env.secret("FORGELINE_STATIC_TOKEN") {
-        Ok(Some(token)) => match StaticToken::new(&token.current(), Caller::admin("svc:static")) {
+        Ok(Some(token)) => match StaticToken::new(token, Caller::admin("svc:static")) {
             Ok(token) => found.push(token),
             Err(error) => problems.push(error.into()),
         },
@@ -395,7 +406,7 @@ fn named(
         name: format!("svc:{}", caller.name),
         scopes,
     };
-    Ok(StaticToken::new(&token.current(), caller)?)
+    Ok(StaticToken::new(token, caller)?)
 }
 
 #[cfg(test)]

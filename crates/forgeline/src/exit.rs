@@ -37,6 +37,7 @@ pub(crate) fn of_error(code: &str) -> u8 {
     match code {
         "project.conflict" | "project.not_ours" | "project.locked" | "project.busy"
         | "request.conflict" | "journal.held" | "run.not_now" => CONFLICT,
+        "server.unauthorized" | "server.forbidden" => NOT_AUTHORISED,
         "project.settling" => UNAVAILABLE,
         other if other.ends_with(".unavailable") => UNAVAILABLE,
         "project.stuck" => LEFT,

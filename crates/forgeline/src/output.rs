@@ -239,6 +239,9 @@ pub(crate) fn report(report: &Report, format: Format) {
     if format != Format::Table {
         return rows_as(report, &report.checks, format);
     }
+    if report.error.is_some() {
+        return;
+    }
     let mut lines = Vec::new();
     for check in &report.checks {
         let sign = match check.status {

@@ -1,24 +1,24 @@
 //! The MCP server: lists the tools that a caller may use and calls them.
 
-use forgeline_auth::{Caller, Scope};
+use forgeline_auth::Caller;
 use forgeline_provision::{Actor, Provisioner};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, ContentBlock, Implementation, ListPromptsRequestMethod,
-    ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
-    ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ServerCapabilities, ServerConfig, Tool,
+    CompleteRequestParams, CompleteResult, ContentBlock, Implementation, JsonObject,
+    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
+    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
-use crate::tools::{self, Answer};
+use crate::tools::{self, Answer, Offer, Use};
 
 /// The MCP server over one provisioner. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
     provisioner: Provisioner,
-    tools: std::sync::Arc<Vec<(Scope, Tool)>>,
+    offers: std::sync::Arc<Vec<Offer>>,
     /// Who calls where the transport does not say: over stdio.
     local: Option<Caller>,
 }
@@ -26,10 +26,10 @@ pub struct Server {
 impl Server {
     /// A server for HTTP, where the gate says who calls.
     pub fn new(provisioner: Provisioner) -> Self {
-        let tools = std::sync::Arc::new(tools::all(&provisioner));
+        let offers = std::sync::Arc::new(tools::all(&provisioner));
         Self {
             provisioner,
-            tools,
+            offers,
             local: None,
         }
     }
@@ -43,6 +43,10 @@ impl Server {
 
     pub(crate) fn provisioner(&self) -> &Provisioner {
         &self.provisioner
+    }
+
+    fn offer(&self, name: &str) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.tool.name == name)
     }
 
     fn caller(&self, context: &RequestContext<RoleServer>) -> Result<Caller, ErrorData> {
@@ -73,17 +77,14 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = self.caller(&context)?;
-        let allowed = self.tools.iter().filter(|(scope, _)| caller.may(*scope));
+        let offered = self.offers.iter().filter_map(|offer| offer.to(&caller));
         Ok(ListToolsResult::with_all_items(
-            allowed.map(|(_, tool)| tool.clone()).collect(),
+            offered.map(|offered| offered.tool().clone()).collect(),
         ))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.tools
-            .iter()
-            .find(|(_, tool)| tool.name == name)
-            .map(|(_, tool)| tool.clone())
+        self.offer(name).map(|offer| offer.tool.clone())
     }
 
     async fn call_tool(
@@ -92,14 +93,23 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = self.caller(&context)?;
-        let known = self.tools.iter().find(|(_, tool)| tool.name == call.name);
-        // What a caller may not use is not there for that caller.
-        if !known.is_some_and(|(scope, _)| caller.may(*scope)) {
+        let known = self.offer(&call.name);
+        let only_looks = |arguments: Option<&JsonObject>| {
+            arguments.and_then(|given| given.get("dry_run")) == Some(&true.into())
+        };
+        let refusal = match known.and_then(|offer| offer.to(&caller)) {
+            Some(Use::Call(_)) => None,
+            Some(Use::Plan(_)) if only_looks(call.arguments.as_ref()) => None,
+            Some(Use::Plan(tool)) => Some(format!(
+                "this caller may only plan with {}: call it with dry_run true",
+                tool.name
+            )),
+            // What a caller may not use is not there for that caller.
+            None => Some(format!("unknown tool: {}", call.name)),
+        };
+        if let Some(refusal) = refusal {
             tracing::info!(target: "audit", caller = caller.name, tool = %call.name, known = known.is_some(), "a tool was refused");
-            return Err(ErrorData::invalid_params(
-                format!("unknown tool: {}", call.name),
-                None,
-            ));
+            return Err(ErrorData::invalid_params(refusal, None));
         }
         let actor = Actor::new(caller.name);
         let arguments = call.arguments.unwrap_or_default();

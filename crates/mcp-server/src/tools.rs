@@ -8,7 +8,7 @@ mod workflow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgeline_auth::Scope;
+use forgeline_auth::{Caller, Scope};
 use forgeline_provision::{Actor, Provisioner, RunView};
 use forgeline_step_engine::RunState;
 use rmcp::RoleServer;
@@ -52,15 +52,59 @@ impl Answer {
     }
 }
 
-/// All tools with the scope that each needs, workflows first.
-pub(crate) fn all(provisioner: &Provisioner) -> Vec<(Scope, Tool)> {
+/// A tool and who may use it.
+pub(crate) struct Offer {
+    pub(crate) scope: Scope,
+    pub(crate) tool: Tool,
+    /// The same tool for a caller who may only look: it answers plans. `None`: such a caller does not see it.
+    plan: Option<Tool>,
+}
+
+/// What a caller may do with a tool.
+pub(crate) enum Use<'a> {
+    /// Call it.
+    Call(&'a Tool),
+    /// Call it for a plan.
+    Plan(&'a Tool),
+}
+
+impl<'a> Use<'a> {
+    /// The tool as that caller sees it.
+    pub(crate) fn tool(&self) -> &'a Tool {
+        match self {
+            Self::Call(tool) | Self::Plan(tool) => tool,
+        }
+    }
+}
+
+impl Offer {
+    /// What the caller may do with it. `None`: nothing, and it is not shown.
+    pub(crate) fn to(&self, caller: &Caller) -> Option<Use<'_>> {
+        if caller.may(self.scope) {
+            return Some(Use::Call(&self.tool));
+        }
+        let plan = self.plan.as_ref().filter(|_| caller.may(Scope::Read));
+        plan.map(Use::Plan)
+    }
+}
+
+impl From<(Scope, Tool)> for Offer {
+    fn from((scope, tool): (Scope, Tool)) -> Self {
+        Self {
+            scope,
+            tool,
+            plan: None,
+        }
+    }
+}
+
+/// All tools, workflows first.
+pub(crate) fn all(provisioner: &Provisioner) -> Vec<Offer> {
     let workflows = provisioner.catalogue().all().iter();
-    let mut tools: Vec<(Scope, Tool)> = workflows
-        .map(|entry| (workflow::scope(entry), workflow::tool(&entry.workflow)))
-        .collect();
-    tools.extend(runs::tools());
-    tools.push((Scope::Read, doctor::tool()));
-    tools
+    let mut offers: Vec<Offer> = workflows.map(workflow::offer).collect();
+    offers.extend(runs::tools().into_iter().map(Offer::from));
+    offers.push((Scope::Read, doctor::tool()).into());
+    offers
 }
 
 /// Calls a tool that exists.

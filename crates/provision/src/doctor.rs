@@ -6,7 +6,7 @@ mod gitea;
 mod github;
 mod kubernetes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -238,11 +238,20 @@ impl Doctor {
         };
         let mut checks = self.run(&subject).await;
         if !only.is_empty() {
-            checks.retain(|check| {
-                only.iter().any(|wanted| {
-                    check.id == *wanted || check.id.starts_with(&format!("{wanted}."))
-                })
-            });
+            let known: BTreeSet<String> = checks.iter().map(|check| check.id.clone()).collect();
+            checks.retain(|check| only.iter().any(|wanted| is_below(&check.id, wanted)));
+            let none = |wanted: &&String| !known.iter().any(|id| is_below(id, wanted));
+            if let Some(wanted) = only.iter().find(none) {
+                let known: Vec<String> = known.into_iter().collect();
+                return Report {
+                    error: Some(ErrorView::new(
+                        "input.invalid",
+                        format!("no check of this configuration is named `{wanted}`"),
+                        format!("choose among {}", known.join(", ")),
+                    )),
+                    ..Report::default()
+                };
+            }
         }
         Report::of(checks)
     }
@@ -326,6 +335,12 @@ impl Doctor {
         }
         checks
     }
+}
+
+/// `gitea.scopes` is below `gitea.scopes` and `gitea`.
+fn is_below(id: &str, wanted: &str) -> bool {
+    id.strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The systems that the steps of this run use.

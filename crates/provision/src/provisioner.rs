@@ -143,21 +143,31 @@ impl Provisioner {
         })
     }
 
-    /// What would stop the run is said before it begins; what it would leave is a warning. A run that is under way is
-    /// joined without a look.
+    /// A run is under way, or this caller's request has led to one: the answer needs no upstream.
+    async fn is_known(&self, request: &Request) -> Result<bool, ErrorView> {
+        let query = RunQuery {
+            subject: Some(request.subject.clone()),
+            ..RunQuery::default()
+        };
+        let earlier = self.engine.runs(&query).await;
+        let earlier = earlier.map_err(|error| errors::of_engine(&error))?;
+        let under_way = |row: &RunRow| row.state.is_live() || row.state == RunState::Stuck;
+        let asked = |row: &RunRow| {
+            row.state == RunState::Succeeded
+                && row.caller == request.caller
+                && row.options.request_id.is_some()
+                && row.options.request_id == request.options.request_id
+        };
+        Ok(earlier.first().is_some_and(under_way) || earlier.iter().any(asked))
+    }
+
+    /// What would stop the run is said before it begins; what it would leave is a warning. Nothing is looked at for a run
+    /// that is known.
     async fn preflight(&self, request: &Request) -> Result<Vec<String>, ErrorView> {
         let Some(doctor) = &self.setup.doctor else {
             return Ok(Vec::new());
         };
-        let query = RunQuery {
-            subject: Some(request.subject.clone()),
-            limit: Some(1),
-            ..RunQuery::default()
-        };
-        let newest = self.engine.runs(&query).await;
-        let newest = newest.map_err(|error| errors::of_engine(&error))?;
-        let under_way = |row: &RunRow| row.state.is_live() || row.state == RunState::Stuck;
-        if newest.first().is_some_and(under_way) {
+        if self.is_known(request).await? {
             return Ok(Vec::new());
         }
         let inputs = request

@@ -25,6 +25,9 @@ pub enum BuildError {
     /// The certificates cannot be used.
     #[error("the extra trust roots are not valid PEM certificates")]
     Roots(#[source] reqwest::Error),
+    /// There is no certificate in what was given.
+    #[error("the extra trust roots hold no PEM certificate")]
+    NoRoots,
     /// The client cannot be built, for example because the system has no trust roots.
     #[error("the HTTP client cannot be built")]
     Client(#[source] reqwest::Error),
@@ -49,6 +52,9 @@ pub fn reqwest_client(trust: &Trust) -> Result<Connections, BuildError> {
         .user_agent(concat!("forgeline/", env!("CARGO_PKG_VERSION")));
     if let Some(pem) = &trust.extra_roots_pem {
         let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(BuildError::Roots)?;
+        if roots.is_empty() {
+            return Err(BuildError::NoRoots);
+        }
         builder = builder.tls_certs_merge(roots);
     }
     builder.build().map_err(BuildError::Client)

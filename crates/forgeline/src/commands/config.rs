@@ -36,12 +36,24 @@ fn row(env: &Env, variable: &Variable) -> Value {
     } else if name == "FORGELINE_DATA_DIR" {
         env.data_dir().display().to_string()
     } else {
-        env.or_default(name).to_owned()
+        without_credentials(env.or_default(name))
     };
     json!({
         "name": name, "value": value, "origin": env.origin(name), "secret": variable.secret, "key": variable.key,
         "meaning": variable.meaning,
     })
+}
+
+/// An address is refused when it holds a password, but shown before that.
+fn without_credentials(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return value.to_owned();
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((credentials, _)) => format!("{scheme}://***{}", &rest[credentials.len()..]),
+        None => value.to_owned(),
+    }
 }
 
 /// Every setting with its meaning; nothing in it is switched on.

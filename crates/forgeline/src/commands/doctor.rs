@@ -20,20 +20,17 @@ pub(super) async fn run(env: &Env, args: Doctor) -> u8 {
         match Server::named(env, &args.remote) {
             Ok(Some(server)) => {
                 let only = Map::from_iter([("only".to_owned(), json!(args.only))]);
-                match server.doctor(only).await {
-                    Ok(report) => report,
-                    Err(code) => return code,
-                }
+                server.doctor(only).await
             }
             Ok(None) => here(env, &args.only).await,
             Err(code) => return code,
         }
     };
     output::report(&report, args.output.format);
-    if report.ok {
-        exit::OK
-    } else {
-        exit::CONFIGURATION
+    match &report.error {
+        Some(error) => exit::of_error(&error.code),
+        None if report.ok => exit::OK,
+        None => exit::CONFIGURATION,
     }
 }
 

@@ -84,35 +84,46 @@ impl Server {
     }
 
     /// The inputs of a workflow as that server declares them; nothing for one that it does not have.
-    pub(super) async fn declaration(&self, workflow: &str) -> Result<Declaration, u8> {
+    pub(super) async fn declaration(&self, workflow: &str) -> Result<Declaration, ErrorView> {
         match self.client.input_schema(workflow).await {
             Ok(Some(schema)) => Ok(Declaration(schema)),
             Ok(None) => {
-                let help = "use a name that the server lists, or a bearer with the scope for it";
-                output::complain(
-                    &format!("the server has no workflow `{workflow}` for this caller"),
-                    None,
-                    Some(help),
-                );
                 // Every server has the shipped ones, so this caller may not use it.
                 let shipped = ["project_create", "library_create"].contains(&workflow);
-                Err(if shipped {
-                    exit::NOT_AUTHORISED
-                } else {
-                    exit::USAGE
-                })
+                Err(ErrorView::new(
+                    if shipped {
+                        "server.forbidden"
+                    } else {
+                        "workflow.unknown"
+                    },
+                    format!("the server has no workflow `{workflow}` for this caller"),
+                    "use a name that the server lists, or a bearer with the scope for it",
+                ))
             }
-            Err(error) => Err(refused(&error)),
+            Err(error) => Err(refusal(&error)),
         }
     }
 
-    async fn call(&self, tool: &str, arguments: Map<String, Value>) -> Result<ToolAnswer, u8> {
+    async fn call<T: serde::de::DeserializeOwned>(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<T, ErrorView> {
         let operation = format!("call {tool}");
         let called = self
             .client
             .call(&operation, tool, Value::Object(arguments), DEADLINE)
             .await;
-        called.map_err(|error| refused(&error))
+        called
+            .map_err(|error| refusal(&error))
+            .and_then(|answer| read(&answer))
+    }
+
+    /// Shows the refusal of a call for a run.
+    pub(super) fn refuse(&self, project: Option<&str>, error: ErrorView, format: Format) -> u8 {
+        let view = RunView::refused(&self.environment, project, error);
+        output::run(&view, format);
+        exit::code(&view)
     }
 
     /// Calls a tool that answers a run, and shows that.
@@ -122,40 +133,37 @@ impl Server {
         arguments: Map<String, Value>,
         format: Format,
     ) -> u8 {
-        let answer = match self.call(tool, arguments).await {
-            Ok(answer) => answer,
-            Err(code) => return code,
-        };
-        let view =
-            read(&answer).unwrap_or_else(|why| RunView::refused(&self.environment, None, why));
-        output::run(&view, format);
-        exit::code(&view)
+        let project = arguments.get("name").and_then(Value::as_str);
+        let project = project.map(str::to_owned);
+        match self.call::<RunView>(tool, arguments).await {
+            Ok(view) => {
+                output::run(&view, format);
+                exit::code(&view)
+            }
+            Err(error) => self.refuse(project.as_deref(), error, format),
+        }
     }
 
     /// As [`Server::run`], for a question: it is answered whatever the answer says of the run.
     pub(super) async fn look(&self, arguments: Map<String, Value>, format: Format) -> u8 {
-        let answer = match self.call("project_status", arguments).await {
-            Ok(answer) => answer,
-            Err(code) => return code,
-        };
-        let view: RunView =
-            read(&answer).unwrap_or_else(|why| RunView::refused(&self.environment, None, why));
-        output::run(&view, format);
-        if view.run_id.is_some() {
-            exit::OK
-        } else {
-            exit::code(&view)
+        match self.call::<RunView>("project_status", arguments).await {
+            Ok(view) => {
+                output::run(&view, format);
+                if view.run_id.is_some() {
+                    exit::OK
+                } else {
+                    exit::code(&view)
+                }
+            }
+            Err(error) => self.refuse(None, error, format),
         }
     }
 
     /// The list of projects.
     pub(super) async fn list(&self, arguments: Map<String, Value>, format: Format) -> u8 {
-        let answer = match self.call("project_list", arguments).await {
-            Ok(answer) => answer,
-            Err(code) => return code,
-        };
-        let list = read(&answer).unwrap_or_else(|why| ProjectList {
-            error: Some(why),
+        let answer = self.call("project_list", arguments).await;
+        let list = answer.unwrap_or_else(|error| ProjectList {
+            error: Some(error),
             ..ProjectList::default()
         });
         output::list(&list, format);
@@ -164,12 +172,12 @@ impl Server {
     }
 
     /// doctor, as that server sees it.
-    pub(super) async fn doctor(&self, arguments: Map<String, Value>) -> Result<Report, u8> {
-        let answer = self.call("doctor", arguments).await?;
-        Ok(read(&answer).unwrap_or_else(|why| Report {
-            error: Some(why),
+    pub(super) async fn doctor(&self, arguments: Map<String, Value>) -> Report {
+        let answer = self.call("doctor", arguments).await;
+        answer.unwrap_or_else(|error| Report {
+            error: Some(error),
             ..Report::default()
-        }))
+        })
     }
 }
 
@@ -185,28 +193,27 @@ fn read<T: serde::de::DeserializeOwned>(answer: &ToolAnswer) -> Result<T, ErrorV
     })
 }
 
-fn refused(error: &Error) -> u8 {
-    let (help, code) = if error.is_unauthenticated() {
+fn refusal(error: &Error) -> ErrorView {
+    let (code, remedy) = if error.is_unauthenticated() {
         (
+            "server.unauthorized",
             "put the server's bearer into FORGELINE_SERVER_TOKEN",
-            exit::NOT_AUTHORISED,
         )
-    } else if error.message.contains("unknown tool") {
+    } else if error.message.contains("unknown tool") || error.message.contains("may only plan") {
         (
-            "this caller may not use that tool, or the server is another version",
-            exit::NOT_AUTHORISED,
+            "server.forbidden",
+            "use a bearer with the scope for that tool; if it has it, the server is another version",
         )
     } else if error.reach == Reach::Unknown {
         (
+            "server.unexpected",
             "the call may have begun a run: look with `forgeline status` before you call again",
-            exit::UNEXPECTED,
         )
     } else {
         (
+            "server.unavailable",
             "look whether the server runs, and at --server",
-            exit::UNAVAILABLE,
         )
     };
-    output::complain(&error.to_string(), None, Some(help));
-    code
+    ErrorView::new(code, error.to_string(), remedy)
 }

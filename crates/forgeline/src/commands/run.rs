@@ -153,7 +153,7 @@ async fn here(env: &Env, workflow: &str, inputs: Inputs, args: &RunArgs) -> u8 {
 async fn over_there(server: &Server, workflow: &str, inputs: Inputs, args: &RunArgs) -> u8 {
     let declared = match server.declaration(workflow).await {
         Ok(declared) => declared,
-        Err(code) => return code,
+        Err(error) => return server.refuse(None, error, args.output.format),
     };
     let mut arguments = match inputs {
         Inputs::Ready(inputs) => inputs,

@@ -9,7 +9,7 @@ use forgeline_mcp_server::{Server, http, stdio};
 use forgeline_provision::Provisioner;
 use forgeline_sandbox::{Options, Sandbox};
 use forgeline_step_engine::journal::JournalError;
-use forgeline_upstream::{Origin, Token};
+use forgeline_upstream::{Origin, Token, TokenHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -113,8 +113,9 @@ fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
                 exit::UNEXPECTED
             })?;
             let token = Token::new(&made, Origin::Own("bearer".into()));
+            let token = token.map(TokenHandle::fixed);
             let token =
-                token.and_then(|token| StaticToken::new(&token, Caller::admin("svc:loopback")));
+                token.and_then(|token| StaticToken::new(token, Caller::admin("svc:loopback")));
             token
                 .map(|token| Door {
                     address,

@@ -9,7 +9,7 @@ use rmcp::model::{JsonObject, Tool};
 use rmcp::service::RequestContext;
 use serde_json::{Value, json};
 
-use super::{Answer, Nature, WAIT, arguments};
+use super::{Answer, Nature, Offer, WAIT, arguments};
 use crate::handler::Server;
 use crate::{progress, schema};
 
@@ -47,7 +47,7 @@ fn input(workflow: &Workflow) -> Value {
 
 /// What a caller needs for a workflow: `forgeline:create` for those that ship, admin for a user's unless the file names
 /// another.
-pub(super) fn scope(entry: &Entry) -> Scope {
+fn scope(entry: &Entry) -> Scope {
     let named = entry.workflow.scope.as_deref().and_then(Scope::parse);
     let default = if entry.shipped {
         Scope::Create
@@ -57,7 +57,17 @@ pub(super) fn scope(entry: &Entry) -> Scope {
     named.unwrap_or(default)
 }
 
-pub(super) fn tool(workflow: &Workflow) -> Tool {
+pub(super) fn offer(entry: &Entry) -> Offer {
+    let (scope, workflow) = (scope(entry), &entry.workflow);
+    Offer {
+        scope,
+        tool: tool(workflow, input(workflow)),
+        // Who may not know of an operator's workflow does not see its plan either.
+        plan: (scope == Scope::Create).then(|| plan(workflow)),
+    }
+}
+
+fn tool(workflow: &Workflow, input: Value) -> Tool {
     let mut title = workflow.name.replace('_', " ");
     title[..1].make_ascii_uppercase();
     let nature = Nature {
@@ -69,10 +79,22 @@ pub(super) fn tool(workflow: &Workflow) -> Tool {
         workflow.name.clone(),
         &title,
         workflow.description.clone(),
-        input(workflow),
+        input,
         schema::run_view(),
         nature,
     )
+}
+
+/// The tool of a caller who may only look.
+fn plan(workflow: &Workflow) -> Tool {
+    let mut input = input(workflow);
+    input["properties"]["dry_run"] = json!({"type": "boolean", "const": true, "description": "Only look, and answer the plan: what would be created, found, updated, blocked. Your bearer allows nothing more."});
+    if let Some(required) = input["required"].as_array_mut() {
+        required.push(json!("dry_run"));
+    }
+    let tool = tool(workflow, input);
+    let annotations = tool.annotations.clone().unwrap_or_default();
+    tool.with_annotations(annotations.read_only(true))
 }
 
 pub(super) async fn call(

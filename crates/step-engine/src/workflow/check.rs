@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::parse::Source;
 use super::reference::{self, Reference};
-use super::{Problem, StepSpec};
+use super::{InputKind, Problem, StepSpec};
 use crate::registry::{KindSpec, Registry};
 
 pub(crate) fn check(source: &Source, registry: &Registry) -> Vec<Problem> {
@@ -62,6 +62,7 @@ impl Checker<'_> {
         self.kind(index, step);
         self.needs(index, step);
         let line = self.source.line(index, "with");
+        self.closed(line, &step.with);
         for text in reference::references(&step.with) {
             self.reference(line, &text, Some(step));
         }
@@ -70,7 +71,10 @@ impl Checker<'_> {
         if let Some(when) = &step.when {
             let line = self.source.line(index, "when");
             match reference::references(&Value::String(when.clone())).as_slice() {
-                [one] => self.reference(line, one, None),
+                [one] => {
+                    self.reference(line, one, None);
+                    self.boolean(line, one);
+                }
                 _ => self.say(
                     line,
                     format!(
@@ -78,6 +82,25 @@ impl Checker<'_> {
                     ),
                 ),
             }
+        }
+    }
+
+    fn boolean(&mut self, line: usize, text: &str) {
+        let inputs = &self.source.workflow.inputs;
+        if let Ok(Reference::Input(name)) = reference::parse(text)
+            && let Some(input) = inputs.iter().find(|input| input.name == name)
+            && input.kind != InputKind::Boolean
+        {
+            self.say(
+                line,
+                format!("`when` needs a boolean, and input `{name}` is none"),
+            );
+        }
+    }
+
+    fn closed(&mut self, line: usize, value: &Value) {
+        if reference::is_unclosed(value) {
+            self.say(line, reference::UNCLOSED.into());
         }
     }
 
@@ -320,6 +343,7 @@ impl Checker<'_> {
     fn outputs(&mut self) {
         let outputs = self.source.workflow.outputs.clone();
         for (name, value) in &outputs {
+            self.closed(self.source.output_line(name), value);
             for text in reference::references(value) {
                 self.reference(self.source.output_line(name), &text, None);
             }

@@ -100,7 +100,7 @@ impl InputSpec {
         schema
     }
 
-    fn problem(&self, value: &Value) -> Option<String> {
+    pub(super) fn problem(&self, value: &Value) -> Option<String> {
         let name = &self.name;
         if !self.kind.fits(value) {
             return Some(format!(

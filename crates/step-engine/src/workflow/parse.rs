@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
+use super::reference::{self, Reference, UNCLOSED};
 use super::{InputKind, InputSpec, Problem, StepSpec, Workflow};
 use crate::retry::RetryPolicy;
 use node::Node;
@@ -76,11 +77,17 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Source, Vec<Problem>> {
         "the workflow",
         &["name", "description", "scope", "inputs", "steps", "outputs"],
     );
+    for part in ["inputs", "outputs"] {
+        reader.must(&root, part, "a map", Node::is_map);
+    }
+    reader.must(&root, "steps", "a list", Node::is_list);
     source.workflow.name = reader.name(&root, "name");
     source.workflow.description = reader.text(&root, "description").unwrap_or_default();
     source.workflow.scope = reader.text(&root, "scope");
     for (name, node) in root.get("inputs").map(Node::fields).unwrap_or_default() {
-        source.workflow.inputs.push(reader.input(name, node));
+        let input = reader.input(name, node);
+        reader.default(&input, &source.workflow.inputs, node);
+        source.workflow.inputs.push(input);
     }
     for node in root.get("steps").map(Node::items).unwrap_or_default() {
         let (step, lines) = reader.step(node);
@@ -131,6 +138,12 @@ impl Reader {
             line,
             message: message.into(),
         });
+    }
+
+    fn must(&mut self, node: &Node, part: &str, what: &str, is: fn(&Node) -> bool) {
+        if let Some(found) = node.get(part).filter(|found| !is(found)) {
+            self.say(found.line, format!("`{part}` must be {what}"));
+        }
     }
 
     fn only(&mut self, node: &Node, what: &str, known: &[&str]) {
@@ -222,7 +235,9 @@ impl Reader {
         let parsed = text
             .as_str()
             .and_then(|text| text.parse::<SignedDuration>().ok());
-        let milliseconds = parsed.and_then(|duration| u64::try_from(duration.as_millis()).ok());
+        let milliseconds = parsed
+            .and_then(|duration| u64::try_from(duration.as_millis()).ok())
+            .filter(|milliseconds| *milliseconds > 0);
         if milliseconds.is_none() {
             self.say(
                 found.line,
@@ -276,6 +291,38 @@ impl Reader {
         }
     }
 
+    /// A default must be what a caller could have given; it may refer to settings and to the inputs `above`.
+    fn default(&mut self, input: &InputSpec, above: &[InputSpec], node: &Node) {
+        let Some(default) = &input.default else {
+            return;
+        };
+        let line = node.get("default").map_or(node.line, |found| found.line);
+        let references = reference::references(default);
+        for text in &references {
+            let why = match reference::parse(text) {
+                Ok(Reference::Setting(_)) => continue,
+                Ok(Reference::Input(name)) if above.iter().any(|other| other.name == name) => {
+                    continue;
+                }
+                Ok(_) => format!(
+                    "the default of input `{}` may refer to settings and to inputs above it, not to `{}`",
+                    input.name,
+                    text.trim()
+                ),
+                Err(why) => why,
+            };
+            self.say(line, why);
+        }
+        if reference::is_unclosed(default) {
+            self.say(line, UNCLOSED);
+        } else if references.is_empty()
+            && !default.is_null()
+            && let Some(why) = input.problem(default)
+        {
+            self.say(line, format!("the default does not fit: {why}"));
+        }
+    }
+
     fn step(&mut self, node: &Node) -> (StepSpec, BTreeMap<String, usize>) {
         let mut lines = BTreeMap::from([(String::new(), node.line)]);
         lines.extend(
@@ -304,6 +351,12 @@ impl Reader {
     }
 
     fn retry(&mut self, node: &Node) -> RetryPolicy {
+        if !node.is_map() {
+            self.say(
+                node.line,
+                "`retry` must be a map of attempts, first_delay and max_delay",
+            );
+        }
         self.only(node, "`retry`", &["attempts", "first_delay", "max_delay"]);
         let default = RetryPolicy::default();
         let attempts = self

@@ -195,6 +195,21 @@ pub(crate) fn references(value: &Value) -> Vec<String> {
     }
 }
 
+/// The mistake of a value that [`is_unclosed`].
+pub(crate) const UNCLOSED: &str = "a reference is opened with `${{` and not closed with `}}`";
+
+/// Some text in the value opens a reference and does not close it.
+pub(crate) fn is_unclosed(value: &Value) -> bool {
+    match value {
+        Value::String(text) => split(text, WRITTEN)
+            .iter()
+            .any(|piece| matches!(piece, Piece::Text(text) if text.contains(WRITTEN))),
+        Value::Array(items) => items.iter().any(is_unclosed),
+        Value::Object(fields) => fields.values().any(is_unclosed),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Reads a reference; the error says what forms there are.
 pub(crate) fn parse(text: &str) -> Result<Reference, String> {
     let parts: Vec<&str> = text.trim().split('.').map(str::trim).collect();

@@ -80,6 +80,16 @@ impl Node {
         }
     }
 
+    /// It is a map.
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.tree, Tree::Fields(_))
+    }
+
+    /// It is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.tree, Tree::Items(_))
+    }
+
     /// The part without its lines.
     pub(super) fn to_value(&self) -> Value {
         match &self.tree {
