@@ -2,6 +2,11 @@
 verify:
     bash .ci/run
 
+# The promise, whole: every fault at every request of every workflow, crashes at every record, 500 killed processes.
+prove seed="1":
+    cargo run --locked -p forgeline -- selftest --full --seed {{seed}} -o json >target/prove.json
+    python3 -c 'import json; r = json.load(open("target/prove.json")); print({k: v for k, v in r.items() if k != "matrix"})'
+
 # Advisories, licences, sources, and who may use which library. Takes ten minutes to install, so it is apart.
 deny:
     cargo install --locked cargo-deny@0.19.0

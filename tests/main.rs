@@ -17,6 +17,7 @@ mod plan;
 mod readme;
 mod remote;
 mod rights;
+mod selftest;
 mod states;
 mod support;
 mod tickets;

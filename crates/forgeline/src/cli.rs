@@ -22,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   forgeline status shop
   forgeline serve                             MCP server on http://127.0.0.1:3210/mcp
   forgeline sandbox                           stand-ins to point a server at
+  forgeline selftest                          see here that nothing is lost
 
 Exit codes: 0 ok, 1 unexpected, 2 usage, 3 configuration, 4 not authorised, 5 plan needed, 6 failed and undone,
 7 something is left or stuck, 8 conflict or not ours, 9 upstream unavailable, 10 drift, 130 interrupted.";
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Run the sandbox in the foreground and print what points programs at it.
     Sandbox(Sandbox),
+    /// Try on this machine that nothing is lost: every workflow under crashes, failures, delays and retries.
+    Selftest(Selftest),
 }
 
 /// How answers are printed.
@@ -304,7 +307,7 @@ pub(crate) struct Serve {
     /// Address and port [default: FORGELINE_LISTEN, else 127.0.0.1:3210].
     #[arg(long)]
     pub(crate) listen: Option<String>,
-    /// Hide and refuse every tool that changes anything, whoever calls.
+    /// Refuse whatever changes anything, whoever calls; plans are answered.
     #[arg(long)]
     pub(crate) read_only: bool,
     /// Use a fresh embedded sandbox, gone at exit.
@@ -326,6 +329,21 @@ pub(crate) struct Sandbox {
     /// The first of five ports on 127.0.0.1 [default: free ones].
     #[arg(long)]
     pub(crate) port: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Selftest {
+    /// Everything, which takes long, instead of a sample.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Repeat a sample [default: another one each time].
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// How many real processes to kill [default: 5, with --full 500].
+    #[arg(long)]
+    pub(crate) kills: Option<usize>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 fn gitea_version(text: &str) -> Result<forgeline_sandbox::Profile, String> {

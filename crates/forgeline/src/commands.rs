@@ -7,6 +7,7 @@ mod remote;
 mod run;
 mod runs;
 mod sandbox;
+mod selftest;
 mod serve;
 mod workflow;
 
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli, env: &Env) -> u8 {
         Command::Cancel(args) => runs::cancel(env, args).await,
         Command::Serve(args) => serve::run(env, args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Selftest(args) => selftest::run(args).await,
     }
 }
 

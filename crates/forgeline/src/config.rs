@@ -8,7 +8,7 @@ use forgeline_auth::{Caller, Scope, StaticToken};
 use forgeline_kubernetes::Access;
 use forgeline_provision::{MirrorCredentials, Timings};
 use forgeline_upstream::http::{Trust, address};
-use forgeline_upstream::{Origin, TokenError, TokenFault, TokenHandle};
+use forgeline_upstream::{Deadlines, Origin, TokenError, TokenFault, TokenHandle};
 use serde_json::Value;
 use url::Url;
 
@@ -77,6 +77,7 @@ pub(crate) struct Config {
     pub(crate) settings: Value,
     pub(crate) environment: String,
     pub(crate) timings: Timings,
+    pub(crate) deadlines: Deadlines,
     pub(crate) data_dir: PathBuf,
     pub(crate) workflows_dir: Option<PathBuf>,
     pub(crate) problems: Vec<Problem>,
@@ -125,6 +126,7 @@ impl Config {
             } else {
                 Timings::default()
             },
+            deadlines: Deadlines::default(),
             environment,
             data_dir: env.data_dir(),
             workflows_dir: env.filled("FORGELINE_WORKFLOWS_DIR").map(PathBuf::from),

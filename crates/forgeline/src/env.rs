@@ -168,6 +168,12 @@ impl Env {
         }
     }
 
+    /// Every variable that is set.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let values = self.values.iter();
+        values.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// What is wrong with the configuration files.
     pub(crate) fn broken_files(&self) -> &[Problem] {
         &self.broken

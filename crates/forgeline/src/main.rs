@@ -9,6 +9,7 @@ mod exit;
 mod logging;
 mod output;
 mod progress;
+mod selftest;
 mod variables;
 mod wire;
 

@@ -141,3 +141,48 @@ impl Screen {
         }
     }
 }
+
+/// How far a long list of things is: a bar on a terminal, a line now and then otherwise, on stderr.
+pub(crate) struct Counter {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    all: usize,
+    done: std::sync::atomic::AtomicUsize,
+}
+
+impl Counter {
+    pub(crate) fn start(all: usize, what: &'static str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(u64::try_from(all).unwrap_or(u64::MAX));
+            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}") {
+                bar.set_style(style);
+            }
+            bar.with_message(what)
+        });
+        Self {
+            bar,
+            what,
+            all,
+            done: std::sync::atomic::AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn tick(&self) {
+        let done = 1 + self.done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match &self.bar {
+            Some(bar) => bar.inc(1),
+            None if done.is_multiple_of(200) || done == self.all => {
+                crate::output::say(&format!("{}: {done} of {}", self.what, self.all));
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use forgeline_kubernetes::Kubernetes;
 use forgeline_provision::{
-    Catalogue, Doctor, LogAudit, Parts, Provisioner, Setup, Upstreams, registry,
+    Catalogue, Doctor, LogAudit, Parts, Provisioner, Setup, Timings, Upstreams, registry,
 };
 use forgeline_step_engine::journal::memory::MemoryJournal;
 use forgeline_step_engine::journal::sqlite::SqliteJournal;
@@ -15,7 +15,7 @@ use forgeline_step_engine::journal::unavailable::UnavailableJournal;
 use forgeline_step_engine::journal::{Journal, JournalError};
 use forgeline_step_engine::{Engine, Registry};
 use forgeline_upstream::Deadlines;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::config::{Config, Problem};
 use crate::env::Env;
@@ -126,6 +126,19 @@ pub(crate) async fn kinds(env: &Env) -> (Registry, Config) {
     (registry(&Arc::new(upstreams)), config)
 }
 
+/// The upstreams of a configuration with other times, and the settings of its workflows; nothing is asked of them yet.
+pub(crate) async fn trial(
+    env: &Env,
+    timings: Timings,
+    deadlines: Deadlines,
+) -> Result<(Arc<Upstreams>, Value), WireError> {
+    let mut config = Config::read(env);
+    config.timings = timings;
+    config.deadlines = deadlines;
+    let whole = of(config).await?;
+    Ok((whole.upstreams, whole.config.settings))
+}
+
 /// A configuration without a mistake, and its clients.
 struct Whole {
     config: Config,
@@ -134,7 +147,10 @@ struct Whole {
 }
 
 async fn whole(env: &Env) -> Result<Whole, WireError> {
-    let config = Config::read(env);
+    of(Config::read(env)).await
+}
+
+async fn of(config: Config) -> Result<Whole, WireError> {
     if !config.problems.is_empty() {
         return Err(WireError::Configuration(config.problems));
     }

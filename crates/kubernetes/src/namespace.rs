@@ -186,7 +186,7 @@ impl Kubernetes {
     /// `patience`.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] when it has changed since it was read.
+    /// [`Kind::Conflict`] when it has changed since it was read, [`Kind::NotFound`] when the answer was so and it is there.
     pub async fn delete_namespace(
         &self,
         namespace: &Namespace,
@@ -209,7 +209,13 @@ impl Kubernetes {
                 .await
             {
                 Ok(_) => {}
-                Err(error) if error.kind == Kind::NotFound => return Ok(Deleted::Gone),
+                // Something in front of the cluster may have said so: only a look tells.
+                Err(error) if error.kind == Kind::NotFound => {
+                    let now = self.namespace(&namespace.name).await?;
+                    if now.is_some_and(|now| now.uid == namespace.uid && !now.terminating) {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -1,12 +1,11 @@
-//! The workflows against the sandbox on the wire, in one process.
+//! The workflows against the sandbox on the wire, in one process. The sweeps over every workflow are
+//! `forgeline selftest`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
+#[path = "it/adoption.rs"]
+mod adoption;
 #[path = "it/catalogue.rs"]
 mod catalogue;
-#[path = "it/crash.rs"]
-mod crash;
-#[path = "it/faults.rs"]
-mod faults;
 #[path = "it/world.rs"]
 mod world;

@@ -36,6 +36,8 @@ pub enum Fault {
     LostAfter,
     /// No answer ever comes, and no effect.
     Hang,
+    /// The effect happens, and no answer ever comes.
+    HangAfter,
     /// The effect happens this much later, also when the client has gone away meanwhile.
     Late {
         /// How much later, in milliseconds.

@@ -85,7 +85,11 @@ async fn with_fault(world: &World, fault: Option<Fault>, request: Request, next:
             complete(next.run(request).await).await;
             broken()
         }
-        Fault::Hang => std::future::pending().await,
+        Fault::Hang => hang(world).await,
+        Fault::HangAfter => {
+            complete(next.run(request).await).await;
+            hang(world).await
+        }
         Fault::Late { ms } => {
             // A task of its own: the effect comes even when the client has gone away.
             let late = tokio::spawn(async move {
@@ -122,6 +126,11 @@ async fn with_fault(world: &World, fault: Option<Fault>, request: Request, next:
                 .into_response(),
         },
     }
+}
+
+async fn hang(world: &World) -> Response {
+    world.hung.send_modify(|hung| *hung += 1);
+    std::future::pending().await
 }
 
 /// Reads an answer to its end, so that its effect is complete.

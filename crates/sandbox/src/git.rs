@@ -1,5 +1,7 @@
 //! Real bare repositories: made from a template, written by `git fast-import`, served by `git http-backend`.
 
+pub(crate) mod copied;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
@@ -35,9 +37,12 @@ async fn run(command: &mut Command) -> Result<String, String> {
     Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
 }
 
-/// Makes the template that [`init`] copies; called once.
-pub(crate) async fn prepare(root: &Path) -> Result<(), String> {
+/// Makes the template that [`init`] copies; called once. `copied`: every repository is of the kind that needs no git.
+pub(crate) async fn prepare(root: &Path, copied: bool) -> Result<(), String> {
     let template = root.join("template.git");
+    if copied {
+        return said(copied::prepare(&template));
+    }
     run(git()
         .args([
             "init",
@@ -54,6 +59,10 @@ pub(crate) async fn prepare(root: &Path) -> Result<(), String> {
         .args(["config", "http.receivepack", "true"]))
     .await?;
     Ok(())
+}
+
+fn said(result: std::io::Result<()>) -> Result<(), String> {
+    result.map_err(|error| error.to_string())
 }
 
 /// Makes an empty bare repository: a copy of the template, which is faster than asking git.
@@ -100,6 +109,9 @@ pub(crate) async fn commit_from(
     message: &str,
     files: &BTreeMap<String, String>,
 ) -> Result<(), String> {
+    if copied::is(dir) {
+        return said(copied::commit_from(dir, base, branch, message, files));
+    }
     let mut stream = format!(
         "commit refs/heads/{branch}\ncommitter {user} <{user}@example.org> {} +0000\ndata {}\n{message}\n",
         jiff::Timestamp::now().as_second(),
@@ -152,6 +164,9 @@ pub(crate) async fn generate(
     branch: &str,
     user: &str,
 ) -> Result<(), String> {
+    if copied::is(dir) {
+        return said(copied::generate(from, from_branch, dir, branch));
+    }
     run(git()
         .arg("-C")
         .arg(dir)
@@ -181,6 +196,9 @@ pub(crate) async fn generate(
 
 /// A file of a branch: its blob and its text. `None`: no such file or branch.
 pub(crate) async fn file(dir: &Path, branch: &str, path: &str) -> Option<(String, String)> {
+    if copied::is(dir) {
+        return copied::file(dir, branch, path);
+    }
     let name = format!("{branch}:{path}");
     let mut ask = git();
     ask.arg("-C")
@@ -194,6 +212,9 @@ pub(crate) async fn file(dir: &Path, branch: &str, path: &str) -> Option<(String
 
 /// Moves the default branch to a branch's head: a merge by fast-forward.
 pub(crate) async fn merge(dir: &Path, branch: &str) -> Result<(), String> {
+    if copied::is(dir) {
+        return said(copied::point(dir, &head(dir), branch));
+    }
     let (target, from) = (
         format!("refs/heads/{}", head(dir)),
         format!("refs/heads/{branch}"),
@@ -208,6 +229,9 @@ pub(crate) async fn merge(dir: &Path, branch: &str) -> Result<(), String> {
 
 /// Puts a branch's files on the default branch as a commit of its own: a squashed merge.
 pub(crate) async fn squash(dir: &Path, branch: &str, user: &str) -> Result<(), String> {
+    if copied::is(dir) {
+        return said(copied::squash(dir, branch));
+    }
     let target = format!("refs/heads/{}", head(dir));
     let email = format!("{user}@example.org");
     let made = run(git()
@@ -236,6 +260,9 @@ pub(crate) async fn squash(dir: &Path, branch: &str, user: &str) -> Result<(), S
 
 /// Makes a branch at the default branch's head.
 pub(crate) async fn branch(dir: &Path, name: &str) -> Result<(), String> {
+    if copied::is(dir) {
+        return said(copied::point(dir, name, &head(dir)));
+    }
     let (target, from) = (
         format!("refs/heads/{name}"),
         format!("refs/heads/{}", head(dir)),
@@ -250,6 +277,9 @@ pub(crate) async fn branch(dir: &Path, name: &str) -> Result<(), String> {
 
 /// Removes a branch.
 pub(crate) async fn delete_branch(dir: &Path, branch: &str) -> Result<(), String> {
+    if copied::is(dir) {
+        return said(copied::delete_branch(dir, branch));
+    }
     let name = format!("refs/heads/{branch}");
     run(git().arg("-C").arg(dir).args(["update-ref", "-d", &name]))
         .await
@@ -324,6 +354,9 @@ pub(crate) struct Commit {
 
 /// The newest commits of a branch, newest first.
 pub(crate) async fn commits(dir: &Path, branch: &str, limit: usize) -> Result<Vec<Commit>, String> {
+    if copied::is(dir) {
+        return copied::commits(dir, branch, limit).map_err(|error| error.to_string());
+    }
     let count = format!("--max-count={limit}");
     let form = "--format=%H%x00%ct%x00%P%x00%B%x01";
     let text = run(git()

@@ -2,6 +2,8 @@
 
 mod hosting;
 
+pub(crate) use hosting::receive;
+
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};

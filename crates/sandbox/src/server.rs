@@ -26,6 +26,8 @@ pub struct Options {
     pub first_port: Option<u16>,
     /// The version of Gitea.
     pub gitea: Profile,
+    /// Repositories without git: a mirror's sync copies refs, and nothing can be cloned. Much faster.
+    pub without_git: bool,
 }
 
 /// Why a sandbox did not start.
@@ -71,7 +73,7 @@ impl Sandbox {
             .prefix("forgeline-sandbox-")
             .tempdir()
             .map_err(|error| failed(&error))?;
-        crate::git::prepare(dir.path())
+        crate::git::prepare(dir.path(), options.without_git)
             .await
             .map_err(|why| failed(&why))?;
         let tokens = Role::ALL.map(|role| {
@@ -183,6 +185,18 @@ impl Sandbox {
     /// The orders and how often each fired; as `GET /_sandbox/faults`.
     pub fn faults(&self) -> Value {
         self.world.state().faults.view()
+    }
+
+    /// How many requests were left hanging by ordered faults so far, with or without their effect.
+    pub fn hangs(&self) -> usize {
+        *self.world.hung.borrow()
+    }
+
+    /// Waits until so many requests were left hanging.
+    pub async fn hung(&self, hangs: usize) {
+        let mut hung = self.world.hung.subscribe();
+        // The sender lives as long as the world.
+        drop(hung.wait_for(|hung| *hung >= hangs).await);
     }
 
     /// Somebody else acts; as `POST /_sandbox/seed`.

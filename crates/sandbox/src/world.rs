@@ -29,6 +29,8 @@ pub(crate) struct World {
     dir: Arc<PathBuf>,
     pub(crate) latency: Duration,
     pub(crate) profile: Profile,
+    /// How many requests hang because a fault was ordered.
+    pub(crate) hung: Arc<tokio::sync::watch::Sender<usize>>,
 }
 
 pub(crate) struct State {
@@ -83,6 +85,7 @@ impl World {
             dir: Arc::new(dir.to_owned()),
             latency,
             profile,
+            hung: Arc::new(tokio::sync::watch::channel(0).0),
         }
     }
 

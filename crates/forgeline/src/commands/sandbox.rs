@@ -15,6 +15,7 @@ pub(super) async fn run(args: cli::Sandbox) -> u8 {
         latency: args.latency,
         first_port: args.port,
         gitea: args.gitea,
+        ..Options::default()
     };
     let sandbox = match Sandbox::start(&options).await {
         Ok(sandbox) => sandbox,

@@ -45,14 +45,19 @@ impl Clients {
                 None
             }
         };
-        let deadlines = Deadlines::default();
-        let github = github_client(config.github.as_ref(), &trust, &mut problems);
+        let deadlines = config.deadlines;
+        let github = github_client(
+            config.github.as_ref(),
+            &trust,
+            deadlines.call,
+            &mut problems,
+        );
         let door = config.github.as_ref().zip(config.mirror.as_ref());
         let for_mirror = door.map(|(github, mirror)| Door {
             url: github.url.clone(),
             token: mirror.token.clone(),
         });
-        let mirror = github_client(for_mirror.as_ref(), &trust, &mut problems);
+        let mirror = github_client(for_mirror.as_ref(), &trust, deadlines.call, &mut problems);
         let mirror_is_main = door.is_some_and(|(github, mirror)| {
             github.token.current().is_same(&mirror.token.current())
         });
@@ -110,10 +115,10 @@ impl Clients {
         };
         let mut reachable = self.reachable.clone();
         let gitea = self.gitea.clone().or_else(gitea);
-        let github = self
-            .github
-            .clone()
-            .or_else(|| github_client(Some(&nowhere), &Trust::default(), &mut Vec::new()));
+        let github = self.github.clone().or_else(|| {
+            let deadline = config.deadlines.call;
+            github_client(Some(&nowhere), &Trust::default(), deadline, &mut Vec::new())
+        });
         if let Ok(http) = reqwest_client(&Trust::default()) {
             let mcp = McpClient::new("gitea-mcp", &nowhere.url, nowhere.token.clone(), http);
             reachable.mcp_servers.entry("gitea".into()).or_insert(mcp);
@@ -152,11 +157,11 @@ fn nowhere() -> Door {
 fn github_client(
     door: Option<&Door>,
     trust: &Trust,
+    deadline: std::time::Duration,
     problems: &mut Vec<Problem>,
 ) -> Option<GitHub> {
     let door = door?;
     let roots = trust.extra_roots_pem.as_deref();
-    let deadline = Deadlines::default().call;
     match GitHub::new(&door.url, door.token.clone(), roots, deadline) {
         Ok(github) => Some(github),
         Err(error) => {

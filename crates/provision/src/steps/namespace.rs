@@ -157,9 +157,9 @@ impl InfraNamespace {
                     .command(format!("kubectl get namespace {name} -o yaml")))
             }
             Err(error) => {
-                let changed = error.kind == Kind::Conflict;
+                // It changed between our look and the deletion, or only the answer said that it is gone: look again.
+                let changed = matches!(error.kind, Kind::Conflict | Kind::NotFound);
                 let failed = self.failed(error, of_write).command(command);
-                // It changed between our look and the deletion: look again.
                 Err(StepError {
                     retryable: failed.retryable || changed,
                     ..failed

@@ -54,8 +54,13 @@ impl MemoryJournal {
         }
     }
 
-    /// What a restarted process finds: the same records, no crash to order.
+    /// What a restarted process finds: the same records.
     pub fn reopened(&self) -> Self {
+        self.reopened_with(CrashPlan::default())
+    }
+
+    /// As [`MemoryJournal::reopened`], for a process that stops where the plan says.
+    pub fn reopened_with(&self, crash: CrashPlan) -> Self {
         let world = self.world();
         let copy = World {
             runs: world.runs.clone(),
@@ -65,6 +70,7 @@ impl MemoryJournal {
         };
         Self {
             world: Mutex::new(copy),
+            crash,
             ..Self::default()
         }
     }

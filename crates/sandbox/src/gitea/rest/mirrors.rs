@@ -125,7 +125,11 @@ pub(super) async fn sync_mirrors(
     let dir = gitea.world.git_dir("gitea", repository.id);
     for mirror in &repository.mirrors {
         let address = with_credentials(mirror);
-        let result = crate::git::push_mirror(&dir, &address).await;
+        let result = if crate::git::copied::is(&dir) {
+            crate::github::receive(&gitea.world, mirror, &dir)
+        } else {
+            crate::git::push_mirror(&dir, &address).await
+        };
         let said = result
             .as_ref()
             .err()

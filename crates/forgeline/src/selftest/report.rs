@@ -1,0 +1,100 @@
+//! What was tried, and what came of it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::play::Played;
+use super::schedules::Schedule;
+use super::trouble::Trouble;
+
+/// The answer of `forgeline selftest -o json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Where the promise was broken.
+    pub(crate) violations: Vec<Violation>,
+    /// Runs with one trouble, each in a world of its own.
+    pub(crate) schedules: usize,
+    /// Of these, a fault at a request.
+    pub(crate) cells: usize,
+    /// Troubles that happened; one that did not proves nothing.
+    pub(crate) faults_fired: usize,
+    /// Real processes that were killed.
+    pub(crate) kills: usize,
+    /// What chose the sample and the moments of the kills.
+    pub(crate) seed: u64,
+    /// How often each way of ending was seen.
+    pub(crate) outcomes: BTreeMap<String, usize>,
+    /// Every fault at every request.
+    pub(crate) matrix: Vec<Cell>,
+}
+
+/// A broken promise.
+#[derive(Debug, Serialize)]
+pub(crate) struct Violation {
+    /// What was run, and where.
+    pub(crate) scene: String,
+    /// What went wrong with it.
+    pub(crate) trouble: String,
+    /// What the world shows.
+    pub(crate) why: String,
+}
+
+/// One fault at one request.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cell {
+    pub(crate) scene: String,
+    pub(crate) request: String,
+    pub(crate) fault: &'static str,
+    /// `S` succeeded, `C` compensated, `L` left something and listed it, `!` broke the promise, `-` did not fire.
+    pub(crate) outcome: char,
+}
+
+impl Report {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            violations: Vec::new(),
+            schedules: 0,
+            cells: 0,
+            faults_fired: 0,
+            kills: 0,
+            seed,
+            outcomes: BTreeMap::new(),
+            matrix: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, (schedule, played): (Schedule, Played)) {
+        self.schedules += 1;
+        self.faults_fired += usize::from(played.fired > 0);
+        let scene = schedule.stage.scene.name.clone();
+        let sign = match &played.outcome {
+            Err(why) => {
+                self.violations.push(Violation {
+                    scene: format!("{scene}, {:?}", schedule.ground),
+                    trouble: schedule.trouble.name(),
+                    why: why.clone(),
+                });
+                '!'
+            }
+            Ok(_) if played.fired == 0 => '-',
+            Ok(outcome) => outcome.sign(),
+        };
+        *self.outcomes.entry(sign.to_string()).or_default() += 1;
+        if let Trouble::Fault {
+            asked,
+            column,
+            failing,
+        } = &schedule.trouble
+        {
+            self.cells += 1;
+            let undoing = if failing.is_some() { " (undo)" } else { "" };
+            self.matrix.push(Cell {
+                scene,
+                request: format!("{}{undoing}", asked.name()),
+                fault: column.name,
+                outcome: sign,
+            });
+        }
+    }
+}
