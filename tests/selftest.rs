@@ -40,29 +40,40 @@ fn no_trouble_at_any_request_record_or_step_breaks_the_promise() {
         report["outcomes"]
     );
     assert!(
-        number("faults_fired") * 100 >= number("schedules") * 95,
+        number("faults_fired") * 100 >= number("schedules") * 80,
         "too few troubles happened"
     );
     assert!(number("kills") >= 15, "too few processes were hit");
-    // The first scene's matrix is whole: every fault stands at every request.
+    // The first scene's matrix is whole: these stand at every request, forward and undoing.
     let cells = report["matrix"].as_array().unwrap();
     let first = "project_create, kubernetes, plain";
     let whole: Vec<&Value> = cells.iter().filter(|cell| cell["scene"] == first).collect();
-    let (requests, faults) = (texts(&whole, "request"), texts(&whole, "fault"));
-    assert!(
-        requests.len() > 50 && faults.len() > 12,
-        "{requests:?} {faults:?}"
-    );
-    for request in &requests {
-        let here: Vec<&Value> = whole
+    let requests = texts(&whole, "request");
+    assert!(requests.len() > 50, "{requests:?}");
+    for fault in [
+        "lost before",
+        "lost after",
+        "502 after",
+        "403",
+        "hang",
+        "late after the undo looked",
+    ] {
+        let hit = whole.iter().copied().filter(|cell| cell["fault"] == fault);
+        let hit = texts(&hit.collect::<Vec<_>>(), "request");
+        let forward = requests
             .iter()
-            .copied()
-            .filter(|cell| cell["request"] == *request)
-            .collect();
-        let common = texts(&here, "fault").len();
-        let expected = faults.len() - usize::from(!request.starts_with("github"));
-        assert_eq!(common, expected, "{request}");
+            .filter(|request| !request.ends_with("(run fails)"));
+        let missed: Vec<_> = forward.filter(|request| !hit.contains(*request)).collect();
+        assert!(missed.is_empty(), "{fault}: {missed:?}");
+        assert!(
+            hit.iter().any(|request| request.ends_with("(run fails)")),
+            "{fault}"
+        );
     }
+    assert!(
+        texts(&whole, "fault").contains("pushed on GitHub"),
+        "nobody else came"
+    );
     // Every scene is in the sample.
     let every: Vec<&Value> = cells.iter().collect();
     assert!(

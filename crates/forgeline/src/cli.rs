@@ -339,7 +339,10 @@ pub(crate) struct Selftest {
     /// Repeat a sample [default: another one each time].
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// How many real processes to kill [default: 5, with --full 500].
+    /// Only what bears this text, for example the name of a violation, and all of it.
+    #[arg(long, value_name = "TEXT", conflicts_with = "full")]
+    pub(crate) only: Option<String>,
+    /// How many real processes to kill [default: 5, with --full 500, with --only none].
     #[arg(long)]
     pub(crate) kills: Option<usize>,
     #[command(flatten)]

@@ -7,6 +7,7 @@
 
 mod kills;
 mod oracle;
+mod others;
 mod play;
 mod report;
 mod scene;
@@ -27,7 +28,7 @@ use scene::Scene;
 use schedules::{Schedule, Stage};
 
 /// How much is tried.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Effort {
     /// Everything, instead of a sample.
     pub(crate) full: bool,
@@ -35,6 +36,8 @@ pub(crate) struct Effort {
     pub(crate) seed: u64,
     /// How many real processes are killed.
     pub(crate) kills: usize,
+    /// Only schedules whose name has this text, and all of them. `None`: as `full` says.
+    pub(crate) only: Option<String>,
 }
 
 /// Schedules at once. Most of each is waiting.
@@ -48,7 +51,10 @@ pub(crate) async fn run(effort: Effort) -> Result<Report, String> {
     for scene in Scene::all(&catalogue) {
         stages.push(Arc::new(Stage::rehearse(scene).await?));
     }
-    let schedules = schedules::of(&stages, effort);
+    let schedules = schedules::of(&stages, &effort);
+    if schedules.is_empty() && effort.kills == 0 {
+        return Err("nothing that can be tried bears this text".into());
+    }
     let counter = Counter::start(schedules.len() + effort.kills, "selftest");
     let mut report = Report::new(effort.seed);
     let mut playing =
@@ -57,6 +63,6 @@ pub(crate) async fn run(effort: Effort) -> Result<Report, String> {
         counter.tick();
         report.add(played);
     }
-    kills::run(effort, &stages, &mut report, &counter).await?;
+    kills::run(&effort, &stages, &mut report, &counter).await?;
     Ok(report)
 }

@@ -222,7 +222,7 @@ impl Gitea {
     ///
     /// # Errors
     /// As every read.
-    pub async fn has_issues_with_label(&self, name: &FullName, label: &str) -> Result<bool, Error> {
+    pub async fn has_issues_with_label(&self, name: &FullName, id: u64) -> Result<bool, Error> {
         let operation = format!("list the issues of repository {name}");
         let listed = self
             .get_all(&operation, &format!("/repos/{name}/issues?state=all"))
@@ -232,7 +232,7 @@ impl Gitea {
             labels
                 .unwrap_or_default()
                 .iter()
-                .any(|found| found["name"] == label)
+                .any(|found| found["id"] == id)
         }))
     }
 

@@ -124,14 +124,15 @@ fn decide(seen: Seen, adopt: bool) -> Result<Found, StepError> {
     }
 }
 
-/// Undoes a step. When nothing was there, a second look follows after the settle time: reads may lag.
+/// Undoes a step. When nothing was there, a second look follows after the settle time: reads may lag. `open`: an attempt
+/// may be under way. `was_there`: it was seen or answered; when two looks do not find it, the run owes a last one.
 pub(crate) async fn undo(
     step: &dyn Step,
     cx: &StepCx,
     with: &Value,
     output: Option<&Value>,
     limits: Limits,
-    open: bool,
+    (open, was_there): (bool, bool),
 ) -> Ended<()> {
     let mut turn = Turn::new(step.timing(), limits);
     let mut looked = false;
@@ -143,7 +144,14 @@ pub(crate) async fn undo(
         let attempt = step.compensate(cx, with, output);
         let error = match tokio::time::timeout(limits.timeout, attempt).await {
             Ok(Ok(Undone::Removed)) => return turn.end(Ok(())),
-            Ok(Ok(Undone::NotThere)) if looked => return turn.end(Ok(())),
+            Ok(Ok(Undone::NotThere)) if looked => {
+                let marked = if was_there {
+                    cx.mark_ambiguous().await
+                } else {
+                    Ok(())
+                };
+                return turn.end(marked);
+            }
             Ok(Ok(Undone::NotThere)) => {
                 looked = true;
                 turn.attempts -= 1;

@@ -10,7 +10,12 @@ pub(super) async fn run(args: Selftest) -> u8 {
     let effort = Effort {
         full: args.full,
         seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
-        kills: args.kills.unwrap_or(if args.full { 500 } else { 5 }),
+        kills: args.kills.unwrap_or(match (&args.only, args.full) {
+            (Some(_), _) => 0,
+            (None, true) => 500,
+            (None, false) => 5,
+        }),
+        only: args.only,
     };
     output::say(&format!("selftest: seed {}", effort.seed));
     let report = match try_promise(effort).await {
@@ -36,8 +41,8 @@ fn table(report: &Report) -> String {
     let mut text = vec![matrix(report)];
     for violation in &report.violations {
         text.push(format!(
-            "VIOLATION {}: {}\n    {}",
-            violation.scene, violation.trouble, violation.why
+            "VIOLATION {}\n    {}",
+            violation.schedule, violation.why
         ));
     }
     let outcomes: Vec<String> = report

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::Effort;
+use super::oracle::judge;
 use super::play::{Shelf, end};
 use super::report::{Report, Violation};
 use super::schedules::Stage;
@@ -48,7 +49,7 @@ struct Round {
 }
 
 pub(super) async fn run(
-    effort: Effort,
+    effort: &Effort,
     stages: &[Arc<Stage>],
     report: &mut Report,
     counter: &Counter,
@@ -72,8 +73,7 @@ pub(super) async fn run(
         match result {
             Ok(kills) => report.kills += kills,
             Err(why) => report.violations.push(Violation {
-                scene: format!("{}, a real process", round.stage.scene.name),
-                trouble: round.name(),
+                schedule: format!("{}, a process: {}", round.stage.scene.name, round.name()),
                 why,
             }),
         }
@@ -137,7 +137,8 @@ impl Round {
         let shelf = Shelf::on_disk(world.sandbox.data_dir(), Default::default()).await?;
         let process = world.process(shelf.journal(), None).await?;
         process.resume().await?;
-        end(&world, &process, &self.stage.forward.baseline).await?;
+        let baseline = &self.stage.forward.baseline;
+        end(&world, &process, |view, store| judge(view, store, baseline)).await?;
         Ok(hits)
     }
 
@@ -152,7 +153,7 @@ impl Round {
                 failing: None,
             };
             trouble
-                .order()
+                .orders()
                 .into_iter()
                 .for_each(|order| world.sandbox.order(order));
         }

@@ -60,7 +60,7 @@ pub(super) fn judge(view: &RunView, store: &Value, baseline: &Baseline) -> Resul
 }
 
 /// Everything that was not there before is named by a line of what is left behind, with a command.
-fn listed(view: &RunView, store: &Value, before: &Value) -> Result<(), String> {
+pub(super) fn listed(view: &RunView, store: &Value, before: &Value) -> Result<(), String> {
     if view.left_behind.is_empty() {
         return Err(format!("ended {:?} and lists nothing", view.state));
     }
@@ -90,7 +90,7 @@ fn listed(view: &RunView, store: &Value, before: &Value) -> Result<(), String> {
 }
 
 /// The first place in which two worlds differ.
-fn difference(wanted: &Value, found: &Value, path: &str) -> Option<String> {
+pub(super) fn difference(wanted: &Value, found: &Value, path: &str) -> Option<String> {
     match (wanted, found) {
         (Value::Object(wanted), Value::Object(found)) => {
             let names: std::collections::BTreeSet<&String> =

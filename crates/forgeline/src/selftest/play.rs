@@ -4,10 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forgeline_provision::RunView;
+use forgeline_step_engine::RunState;
 use forgeline_step_engine::fault::CrashPlan;
 use forgeline_step_engine::journal::memory::MemoryJournal;
 use forgeline_step_engine::journal::sqlite::SqliteJournal;
 use forgeline_step_engine::journal::{Journal, JournalError};
+
+use serde_json::Value;
 
 use super::oracle::{Baseline, Outcome, judge};
 use super::scene::Scene;
@@ -86,7 +90,7 @@ pub(super) async fn play(
             };
         }
     };
-    if let Some(order) = trouble.order() {
+    for order in trouble.orders() {
         world.sandbox.order(order);
     }
     let around = trouble.around();
@@ -95,15 +99,28 @@ pub(super) async fn play(
         _ => CrashPlan::default(),
     };
     let outcome = judged(&world, trouble, baseline, ground, (&around, &crash)).await;
-    let on_the_wire = world.sandbox.faults()[0]["fired"].as_u64();
     let fired = match trouble {
-        Trouble::Fault { .. } | Trouble::Gone { .. } => {
-            usize::try_from(on_the_wire.unwrap_or_default()).unwrap_or_default()
+        Trouble::Fault { .. } | Trouble::Gone { .. } => on_the_wire(&world),
+        // There may have been nothing yet, or nothing more, to do it to.
+        Trouble::Meanwhile { .. } => {
+            on_the_wire(&world).saturating_sub(usize::from(did_not_fit(&world)))
         }
         Trouble::Crash { .. } => usize::from(crash.fired()),
         Trouble::Failing { .. } | Trouble::Twice { .. } => around.fired(),
     };
     Played { outcome, fired }
+}
+
+fn on_the_wire(world: &World) -> usize {
+    let fired = world.sandbox.faults()[0]["fired"].as_u64();
+    usize::try_from(fired.unwrap_or_default()).unwrap_or_default()
+}
+
+/// A deed that was ordered and could not be done: the request was answered 500 instead.
+fn did_not_fit(world: &World) -> bool {
+    let log = world.sandbox.requests();
+    let mut log = log.as_array().into_iter().flatten();
+    log.any(|request| request["fault"]["kind"] == "meanwhile" && request["status"] == 500)
 }
 
 async fn judged(
@@ -120,7 +137,17 @@ async fn judged(
         let process = world.process(shelf.journal(), Some(around)).await?;
         process.run(world).await;
         if !crash.fired() {
-            return end(world, &process, baseline).await;
+            return match trouble {
+                Trouble::Meanwhile { deed, .. }
+                    if on_the_wire(world) > 0 && !did_not_fit(world) =>
+                {
+                    end(world, &process, |view, store| {
+                        deed.judge(view, store, baseline, &world.sandbox.requests())
+                    })
+                    .await
+                }
+                _ => end(world, &process, |view, store| judge(view, store, baseline)).await,
+            };
         }
         process.engine().stop().await;
     }
@@ -140,29 +167,27 @@ async fn judged(
     let shelf = shelf.reopen(CrashPlan::default()).await?;
     let process = world.process(shelf.journal(), Some(around)).await?;
     process.resume().await?;
-    end(world, &process, baseline).await
+    end(world, &process, |view, store| judge(view, store, baseline)).await
 }
 
 /// Waits until all is quiet, and judges.
 pub(super) async fn end(
     world: &World,
     process: &Process,
-    baseline: &Baseline,
+    judge: impl FnOnce(&RunView, &Value) -> Result<Outcome, String>,
 ) -> Result<Outcome, String> {
     process.quiet().await?;
     let runs = process.resume().await?;
     let store = world.store(&runs).await;
-    let Some(run) = runs.first() else {
-        // It ended before the run was in the journal.
-        let same = store == baseline.before;
-        return if same {
-            Ok(Outcome::Compensated)
-        } else {
-            Err("there is no run, but something was made".into())
-        };
+    // It may have ended before the run was in the journal: then it is as if it had been undone.
+    let view = match runs.first() {
+        Some(run) => process.view(run).await,
+        None => RunView {
+            state: Some(RunState::Compensated),
+            ..RunView::default()
+        },
     };
-    let view = process.view(run).await;
-    let outcome = judge(&view, &store, baseline)?;
+    let outcome = judge(&view, &store)?;
     process.engine().stop().await;
     Ok(outcome)
 }

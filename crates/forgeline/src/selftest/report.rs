@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::play::Played;
 use super::schedules::Schedule;
-use super::trouble::Trouble;
 
 /// The answer of `forgeline selftest -o json`.
 #[derive(Debug, Serialize)]
@@ -32,10 +31,8 @@ pub(crate) struct Report {
 /// A broken promise.
 #[derive(Debug, Serialize)]
 pub(crate) struct Violation {
-    /// What was run, and where.
-    pub(crate) scene: String,
-    /// What went wrong with it.
-    pub(crate) trouble: String,
+    /// What was run, where, and what went wrong with it; `--only` plays it again.
+    pub(crate) schedule: String,
     /// What the world shows.
     pub(crate) why: String,
 }
@@ -71,8 +68,7 @@ impl Report {
         let sign = match &played.outcome {
             Err(why) => {
                 self.violations.push(Violation {
-                    scene: format!("{scene}, {:?}", schedule.ground),
-                    trouble: schedule.trouble.name(),
+                    schedule: schedule.name(),
                     why: why.clone(),
                 });
                 '!'
@@ -81,18 +77,13 @@ impl Report {
             Ok(outcome) => outcome.sign(),
         };
         *self.outcomes.entry(sign.to_string()).or_default() += 1;
-        if let Trouble::Fault {
-            asked,
-            column,
-            failing,
-        } = &schedule.trouble
-        {
+        if let Some((asked, fault, undoing)) = schedule.trouble.cell() {
             self.cells += 1;
-            let undoing = if failing.is_some() { " (undo)" } else { "" };
+            let undoing = if undoing { " (run fails)" } else { "" };
             self.matrix.push(Cell {
                 scene,
                 request: format!("{}{undoing}", asked.name()),
-                fault: column.name,
+                fault,
                 outcome: sign,
             });
         }

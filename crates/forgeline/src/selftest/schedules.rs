@@ -6,6 +6,7 @@ use std::sync::Arc;
 use forgeline_step_engine::fault::CrashPoint;
 
 use super::Effort;
+use super::others::deeds;
 use super::play::{Ground, Played, Rehearsal, play, rehearse};
 use super::scene::Scene;
 use super::trouble::{Asked, Trouble, columns};
@@ -55,6 +56,12 @@ impl Stage {
 }
 
 impl Schedule {
+    /// For people: what is run, where, and what goes wrong.
+    pub(super) fn name(&self) -> String {
+        let scene = &self.stage.scene.name;
+        format!("{scene}, {:?}: {}", self.ground, self.trouble.name())
+    }
+
     pub(super) async fn play(self) -> (Self, Played) {
         let baseline = &self.stage.forward.baseline;
         let played = play(&self.stage.scene, &self.trouble, baseline, self.ground).await;
@@ -78,8 +85,9 @@ fn last_step(scene: &Scene) -> String {
     deepest.map(|step| step.id.clone()).unwrap_or_default()
 }
 
-/// What is tried. Without `full`: the whole matrix of the first scene, and a sample of everything else.
-pub(super) fn of(stages: &[Arc<Stage>], effort: Effort) -> Vec<Schedule> {
+/// What is tried. Without `full`: the whole matrix of the first scene, and a sample of everything else; with `only`:
+/// whatever bears that text.
+pub(super) fn of(stages: &[Arc<Stage>], effort: &Effort) -> Vec<Schedule> {
     let mut chosen = Vec::new();
     let mut others = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
@@ -89,23 +97,27 @@ pub(super) fn of(stages: &[Arc<Stage>], effort: Effort) -> Vec<Schedule> {
             ground: Ground::Light,
         };
         let matrix = matrix(stage).into_iter().map(light);
-        if effort.full || index == 0 {
+        let whole = effort.full || effort.only.is_some();
+        if whole || index == 0 {
             chosen.extend(matrix);
         } else {
             others.extend(matrix);
         }
-        let all = rest(stage, effort.full && index == 0).into_iter();
+        let all = rest(stage, whole && index == 0).into_iter();
         let real = |trouble| Schedule {
             ground: Ground::Real,
             ..light(trouble)
         };
-        if effort.full {
+        if whole {
             chosen.extend(all.map(light));
             chosen.extend(crashes(stage).into_iter().map(real));
         } else {
             others.extend(all.map(light));
             others.extend(crashes(stage).into_iter().map(real));
         }
+    }
+    if let Some(text) = &effort.only {
+        chosen.retain(|schedule| schedule.name().contains(text.as_str()));
     }
     let mut random = fastrand::Rng::with_seed(effort.seed);
     random.shuffle(&mut others);
@@ -130,6 +142,26 @@ fn matrix(stage: &Stage) -> Vec<Trouble> {
                 failing: failing.clone(),
             });
         }
+    }
+    cells.extend(deeds_among(stage));
+    cells
+}
+
+/// Every deed of somebody else before every request that it may concern, in runs that succeed and that are undone.
+fn deeds_among(stage: &Stage) -> Vec<Trouble> {
+    let mut cells = Vec::new();
+    let fails = || Some(stage.failing.clone());
+    let forward = stage.forward.asked.iter();
+    let forward = forward.flat_map(|asked| [(asked, None, false), (asked, fails(), false)]);
+    let undoing = stage.undoing().into_iter();
+    let undoing = undoing.map(|asked| (asked, fails(), true));
+    for (asked, failing, undoing) in forward.chain(undoing) {
+        let here = deeds().into_iter().filter(|deed| deed.fits(asked, undoing));
+        cells.extend(here.map(|deed| Trouble::Meanwhile {
+            asked: asked.clone(),
+            deed,
+            failing: failing.clone(),
+        }));
     }
     cells
 }

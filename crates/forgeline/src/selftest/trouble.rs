@@ -12,6 +12,8 @@ use forgeline_step_engine::{
 };
 use serde_json::Value;
 
+use super::others::Deed;
+
 /// A request of a run: which one of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Asked {
@@ -22,7 +24,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn order(&self, fault: Fault) -> FaultOrder {
+    pub(super) fn order(&self, fault: Fault) -> FaultOrder {
         FaultOrder {
             system: self.system.clone(),
             operation: self.operation.clone(),
@@ -46,6 +48,8 @@ pub(super) struct Column {
     pub(super) is_slow: bool,
     /// Only for this system. `None`: for all.
     system: Option<&'static str>,
+    /// So many requests of its kind are hit, one after the other; more than one only where they read.
+    times: usize,
 }
 
 /// Everything that can go wrong with one request.
@@ -63,6 +67,7 @@ pub(super) fn columns() -> Vec<Column> {
         fault,
         is_slow: false,
         system: None,
+        times: 1,
     };
     let slow = |name, fault| Column {
         is_slow: true,
@@ -92,6 +97,13 @@ pub(super) fn columns() -> Vec<Column> {
             "404 once",
             status(404, &[json], r#"{"message": "Not Found"}"#),
         ),
+        Column {
+            times: 2,
+            ..quick(
+                "404 for a while",
+                status(404, &[json], r#"{"message": "Not Found"}"#),
+            )
+        },
         slow("hang", Fault::Hang),
         slow("late", Fault::Late { ms: 700 }),
         slow("late after the undo looked", Fault::Late { ms: 1900 }),
@@ -101,7 +113,8 @@ pub(super) fn columns() -> Vec<Column> {
 impl Column {
     /// Whether it can happen to this request.
     pub(super) fn fits(&self, asked: &Asked) -> bool {
-        self.system.is_none_or(|system| system == asked.system)
+        let reads = asked.operation.starts_with("GET ");
+        self.system.is_none_or(|system| system == asked.system) && (self.times == 1 || reads)
     }
 }
 
@@ -112,6 +125,12 @@ pub(super) enum Trouble {
     Fault {
         asked: Asked,
         column: Column,
+        failing: Option<String>,
+    },
+    /// Somebody else acts right before a request.
+    Meanwhile {
+        asked: Asked,
+        deed: Deed,
         failing: Option<String>,
     },
     /// A step refuses, before its effect or after it.
@@ -146,6 +165,13 @@ impl Trouble {
             } => {
                 format!("{} at {}{}", column.name, asked.name(), undoing(failing))
             }
+            Self::Meanwhile {
+                asked,
+                deed,
+                failing,
+            } => {
+                format!("{} before {}{}", deed.name, asked.name(), undoing(failing))
+            }
             Self::Failing { step, after } => {
                 let when = if *after { "after" } else { "before" };
                 format!("{step} fails {when} its effect")
@@ -171,19 +197,44 @@ impl Trouble {
         }
     }
 
-    /// The fault to order on the wire.
-    pub(super) fn order(&self) -> Option<FaultOrder> {
+    /// Request, fault and whether the run fails, where it is a cell of the matrix.
+    pub(super) fn cell(&self) -> Option<(&Asked, &'static str, bool)> {
         match self {
-            Self::Fault { asked, column, .. } => Some(asked.order(column.fault.clone())),
+            Self::Fault {
+                asked,
+                column,
+                failing,
+            } => Some((asked, column.name, failing.is_some())),
+            Self::Meanwhile {
+                asked,
+                deed,
+                failing,
+            } => Some((asked, deed.name, failing.is_some())),
+            Self::Failing { .. } | Self::Twice { .. } | Self::Crash { .. } | Self::Gone { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The faults to order on the wire.
+    pub(super) fn orders(&self) -> Vec<FaultOrder> {
+        match self {
+            Self::Fault { asked, column, .. } => (0..column.times)
+                .map(|more| FaultOrder {
+                    nth: asked.nth + more,
+                    ..asked.order(column.fault.clone())
+                })
+                .collect(),
             Self::Gone { asked, after, .. } => {
                 let fault = if *after {
                     Fault::HangAfter
                 } else {
                     Fault::Hang
                 };
-                Some(asked.order(fault))
+                vec![asked.order(fault)]
             }
-            Self::Failing { .. } | Self::Twice { .. } | Self::Crash { .. } => None,
+            Self::Meanwhile { asked, deed, .. } => vec![deed.order(asked)],
+            Self::Failing { .. } | Self::Twice { .. } | Self::Crash { .. } => Vec::new(),
         }
     }
 
@@ -192,6 +243,7 @@ impl Trouble {
         let (failing, after) = match self {
             Self::Failing { step, after } => (Some(step.clone()), *after),
             Self::Fault { failing, .. }
+            | Self::Meanwhile { failing, .. }
             | Self::Twice { failing }
             | Self::Crash { failing, .. }
             | Self::Gone { failing, .. } => (failing.clone(), false),

@@ -116,33 +116,82 @@ impl FirstIssue {
         name: &FullName,
         with: &Value,
     ) -> Result<(), StepError> {
-        let Some(before) = cx.fact(LABELS_BEFORE) else {
-            return Ok(());
-        };
-        let before = before.as_array().cloned().unwrap_or_default();
-        let gitea = &self.0.gitea;
-        let there = match gitea.labels(name).await {
-            Ok(there) => there,
-            Err(error) if error.kind == Kind::NotFound => return Ok(()),
-            Err(error) => return Err(self.failed(error, of_read)),
-        };
-        for label in there {
-            let wanted = wanted_labels(with)
-                .iter()
-                .any(|wanted| label.name.eq_ignore_ascii_case(wanted));
-            if !wanted || before.iter().any(|known| *known == label.name.as_str()) {
-                continue;
-            }
-            let used = gitea.has_issues_with_label(name, &label.name).await;
-            if used.map_err(|error| self.failed(error, of_read))? {
-                continue;
-            }
-            self.0
-                .announce(cx, &format!("gitea:{name} label {}", label.name));
-            let removed = gitea.delete_label(name, label.id).await;
-            removed.map_err(|error| self.failed(error, of_write))?;
+        for label in self.own_labels(cx, name, with).await? {
+            self.remove_unused(cx, name, &label).await?;
         }
         Ok(())
+    }
+
+    /// Deletes the later ones of labels that this run made twice: making one may land late.
+    async fn remove_twins(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+        with: &Value,
+        issue: u64,
+    ) -> Result<(), StepError> {
+        let own = self.own_labels(cx, name, with).await?;
+        let same = |one: &Label, other: &Label| one.name.eq_ignore_ascii_case(&other.name);
+        let is_twin = |label: &&Label| own.iter().filter(|other| same(label, other)).count() > 1;
+        if !own.iter().any(|label| is_twin(&label)) {
+            return Ok(());
+        }
+        let kept = self.0.gitea.issue(name, issue).await;
+        let kept = kept.map_err(|error| self.failed(error, of_read))?;
+        let used: Vec<u64> = kept
+            .map(|issue| issue.labels.iter().map(|label| label.id).collect())
+            .unwrap_or_default();
+        for label in own.iter().filter(is_twin) {
+            let others = own.iter().filter(|other| same(label, other));
+            // The one on the issue stays, or the first where none is.
+            let stays = others.min_by_key(|other| (!used.contains(&other.id), other.id));
+            if stays.is_some_and(|stays| stays.id != label.id) {
+                self.remove_unused(cx, name, label).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The labels that were asked for and were not there before this run.
+    async fn own_labels(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+        with: &Value,
+    ) -> Result<Vec<Label>, StepError> {
+        let Some(before) = cx.fact(LABELS_BEFORE) else {
+            return Ok(Vec::new());
+        };
+        let before = before.as_array().cloned().unwrap_or_default();
+        let mut there = match self.0.gitea.labels(name).await {
+            Ok(there) => there,
+            Err(error) if error.kind == Kind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.failed(error, of_read)),
+        };
+        let wanted = wanted_labels(with);
+        there.retain(|label| {
+            let is_wanted = wanted
+                .iter()
+                .any(|wanted| label.name.eq_ignore_ascii_case(wanted));
+            is_wanted && !before.iter().any(|known| *known == label.name.as_str())
+        });
+        Ok(there)
+    }
+
+    async fn remove_unused(
+        &self,
+        cx: &StepCx,
+        name: &FullName,
+        label: &Label,
+    ) -> Result<(), StepError> {
+        let used = self.0.gitea.has_issues_with_label(name, label.id).await;
+        if used.map_err(|error| self.failed(error, of_read))? {
+            return Ok(());
+        }
+        self.0
+            .announce(cx, &format!("gitea:{name} label {}", label.name));
+        let removed = self.0.gitea.delete_label(name, label.id).await;
+        removed.map_err(|error| self.failed(error, of_write))
     }
 
     /// Deletes one issue after its marker was read again: numbers restart when a repository is made anew.
@@ -305,7 +354,7 @@ impl Step for FirstIssue {
         {
             self.remove(cx, &name, issue.number, &marker).await?;
         }
-        Ok(())
+        self.remove_twins(cx, &name, with, kept).await
     }
 
     fn requests(&self, with: &Value) -> Vec<(&'static str, u32)> {

@@ -205,7 +205,11 @@ impl World {
             }
             Seed::Namespace { name } => {
                 let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {}}});
-                Ok(self.state().cluster.add_namespace(&name, object))
+                let mut state = self.state();
+                if state.cluster.namespace(&name).is_some() {
+                    return Err("the name is taken".into());
+                }
+                Ok(state.cluster.add_namespace(&name, object))
             }
             Seed::Object {
                 namespace,

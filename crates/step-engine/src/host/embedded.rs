@@ -139,12 +139,17 @@ impl EmbeddedHost {
             .clone()
             .filter(|_| state.origin == Some(Origin::Created));
         let marked = state.ambiguous;
+        let left = |error: &StepError| error.effect == Effect::Left;
+        let was_there = output.is_some() || state.error.as_ref().is_some_and(left);
         let span = tracing::info_span!("step", run_id = %self.run.run_id, step = spec.id, ?verb);
         let work = async move {
             let began = Instant::now();
             let end = match verb {
                 Verb::Apply => apply(&*step, &cx, &with, &spec, (look, marked), began).await,
-                Verb::Undo => undo(&*step, &cx, &with, output.as_ref(), &spec, marked, began).await,
+                Verb::Undo => {
+                    let known = (marked, was_there);
+                    undo(&*step, &cx, &with, output.as_ref(), &spec, known, began).await
+                }
             };
             let mut records = std::mem::take(
                 &mut *aside
@@ -370,10 +375,10 @@ async fn undo(
     with: &Value,
     output: Option<&Value>,
     spec: &StepSpec,
-    open: bool,
+    known: (bool, bool),
     began: Instant,
 ) -> Record {
-    let ended = run_op::undo(step, cx, with, output, limits(spec), open).await;
+    let ended = run_op::undo(step, cx, with, output, limits(spec), known).await;
     match ended.result {
         Ok(()) => Record::Done {
             step: spec.id.clone(),
