@@ -6,6 +6,8 @@
 mod admission;
 #[path = "it/checker.rs"]
 mod checker;
+#[path = "it/conformance.rs"]
+mod conformance;
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/journal.rs"]

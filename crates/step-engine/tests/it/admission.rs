@@ -1,20 +1,18 @@
-//! What a repeat does, over the real engine.
+//! What a repeat does, over the real engine; run over every journal by `conformance`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use forgeline_step_engine::fault::{CrashPlan, CrashPoint};
-use forgeline_step_engine::journal::memory::MemoryJournal;
-use forgeline_step_engine::journal::{Admission, Journal, RunOptions};
+use forgeline_step_engine::journal::{Admission, RunOptions};
 use forgeline_step_engine::{Cause, Decision, OnFailure, Origin, RunState};
 use serde_json::json;
 
+use crate::conformance::Place;
 use crate::world::{STEPS, Trouble, World, request, run};
 
-#[tokio::test]
-async fn calls_at_once_join_one_run() {
+pub(crate) async fn calls_at_once_join_one_run(place: Place) {
     let world = World::default();
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     let (first, second, third) = tokio::join!(
         run(&engine, request(&world, "s")),
         run(&engine, request(&world, "s")),
@@ -24,10 +22,9 @@ async fn calls_at_once_join_one_run() {
     assert_eq!(world.with(|things| things.applied), STEPS.len());
 }
 
-#[tokio::test]
-async fn a_repeat_of_a_success_finds_everything_and_makes_nothing() {
+pub(crate) async fn a_repeat_of_a_success_finds_everything_and_makes_nothing(place: Place) {
     let world = World::default();
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     run(&engine, request(&world, "s")).await;
     let again = run(&engine, request(&world, "s")).await;
     let snapshot = engine.snapshot(&again).await.unwrap();
@@ -42,10 +39,11 @@ async fn a_repeat_of_a_success_finds_everything_and_makes_nothing() {
     assert_eq!(snapshot.outputs, json!({"last": "d"}));
 }
 
-#[tokio::test]
-async fn a_repeat_repairs_what_is_missing_and_a_failed_repair_undoes_only_itself() {
+pub(crate) async fn a_repeat_repairs_what_is_missing_and_a_failed_repair_undoes_only_itself(
+    place: Place,
+) {
     let world = World::default();
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     run(&engine, request(&world, "s")).await;
     world.with(|things| things.made.remove("d"));
     world.trouble("d", Trouble::Refused);
@@ -63,11 +61,10 @@ async fn a_repeat_repairs_what_is_missing_and_a_failed_repair_undoes_only_itself
     assert_eq!(world.names(), STEPS);
 }
 
-#[tokio::test]
-async fn what_is_somebody_elses_stops_the_run_and_stays() {
+pub(crate) async fn what_is_somebody_elses_stops_the_run_and_stays(place: Place) {
     let world = World::default();
     world.with(|things| things.made.insert("d".into(), None));
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     let id = run(&engine, request(&world, "s")).await;
     let snapshot = engine.snapshot(&id).await.unwrap();
     assert_eq!(snapshot.error.unwrap().1.code, "project.not_ours");
@@ -83,11 +80,10 @@ async fn what_is_somebody_elses_stops_the_run_and_stays() {
     assert_eq!(snapshot.steps[3].origin, Some(Origin::Adopted));
 }
 
-#[tokio::test]
-async fn a_kept_run_goes_on_from_where_it_failed() {
+pub(crate) async fn a_kept_run_goes_on_from_where_it_failed(place: Place) {
     let world = World::default();
     world.trouble("d", Trouble::Refused);
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     let mut keeping = request(&world, "s");
     keeping.options = RunOptions {
         on_failure: OnFailure::Keep,
@@ -111,11 +107,12 @@ async fn a_kept_run_goes_on_from_where_it_failed() {
     assert_eq!(world.names(), STEPS);
 }
 
-#[tokio::test]
-async fn a_run_with_an_ambiguous_request_holds_its_resources_until_the_last_look() {
+pub(crate) async fn a_run_with_an_ambiguous_request_holds_its_resources_until_the_last_look(
+    place: Place,
+) {
     let world = World::with_recheck(Duration::from_secs(3600));
     world.trouble("a", Trouble::LostAfter);
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     let id = run(&engine, request(&world, "s")).await;
     let row = engine.snapshot(&id).await.unwrap().run;
     assert_eq!(row.state, RunState::Succeeded);
@@ -133,21 +130,19 @@ async fn a_run_with_an_ambiguous_request_holds_its_resources_until_the_last_look
     assert!(matches!(other, Admission::Settling { .. }), "{other:?}");
 }
 
-#[tokio::test]
-async fn once_the_last_look_is_made_the_resources_are_free() {
+pub(crate) async fn once_the_last_look_is_made_the_resources_are_free(place: Place) {
     let world = World::with_recheck(Duration::ZERO);
     world.trouble("a", Trouble::LostAfter);
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     run(&engine, request(&world, "s")).await;
     let again = engine.start(request(&world, "s")).await.unwrap();
     assert!(matches!(again, Admission::Fresh(_)), "{again:?}");
 }
 
-#[tokio::test]
-async fn a_kept_run_cannot_go_on_once_a_later_run_followed_it() {
+pub(crate) async fn a_kept_run_cannot_go_on_once_a_later_run_followed_it(place: Place) {
     let world = World::default();
     world.trouble("d", Trouble::Refused);
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     let mut keeping = request(&world, "s");
     keeping.options = RunOptions {
         on_failure: OnFailure::Keep,
@@ -166,11 +161,10 @@ async fn a_kept_run_cannot_go_on_once_a_later_run_followed_it() {
     );
 }
 
-#[tokio::test]
-async fn a_kept_run_cannot_take_back_what_another_subject_holds_by_now() {
+pub(crate) async fn a_kept_run_cannot_take_back_what_another_subject_holds_by_now(place: Place) {
     let world = World::with_recheck(Duration::from_secs(3600));
     world.trouble("d", Trouble::Refused);
-    let engine = world.engine(Arc::new(MemoryJournal::new()));
+    let engine = place.engine(&world).await;
     let mut keeping = request(&world, "s");
     keeping.options = RunOptions {
         on_failure: OnFailure::Keep,
@@ -189,16 +183,14 @@ async fn a_kept_run_cannot_take_back_what_another_subject_holds_by_now() {
     assert!(error.to_string().contains(holder.as_str()), "{error}");
 }
 
-#[tokio::test]
-async fn a_cancelled_run_that_nobody_drives_is_undone_and_says_cancel() {
+pub(crate) async fn a_cancelled_run_that_nobody_drives_is_undone_and_says_cancel(place: Place) {
     let world = World::default();
-    let journal = Arc::new(MemoryJournal::with_crash(CrashPlan::at(
-        6,
-        CrashPoint::AfterCommit,
-    )));
-    let engine = world.engine(Arc::clone(&journal) as Arc<dyn Journal>);
+    let crash = CrashPlan::at(6, CrashPoint::AfterCommit);
+    let engine = world.engine(place.open(crash).await);
     let id = run(&engine, request(&world, "s")).await;
-    let restarted = world.engine(Arc::new(journal.reopened()));
+    engine.stop().await;
+    drop(engine);
+    let restarted = place.engine(&world).await;
     restarted.cancel(&id, "somebody").await.unwrap();
     restarted.wait(&id, None).await;
     let row = restarted.snapshot(&id).await.unwrap().run;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forgeline_step_engine::{
-    Next, OnFailure, Op, Origin, Record, RetryPolicy, RunState, StepError, StepSpec, Verb,
-    Workflow, plan,
+    Decision, Effect, Next, OnFailure, Op, Origin, Record, RetryPolicy, RunState, StepError,
+    StepSpec, Verb, Workflow, plan,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -45,8 +45,17 @@ struct Model<'a> {
     history: Vec<Record>,
     in_flight: Vec<(String, Verb)>,
     applied: BTreeSet<String>,
+    /// What stands, or may stand, in the world because of this run.
+    made: BTreeSet<String>,
     undone: BTreeSet<String>,
+    /// Steps that are refused.
     failing: BTreeSet<usize>,
+    /// Steps whose outcome nobody knows.
+    unknown: BTreeSet<usize>,
+    /// Steps whose first undo fails.
+    unyielding: BTreeSet<usize>,
+    /// What an operator left as it is.
+    left: BTreeSet<String>,
 }
 
 impl Model<'_> {
@@ -75,15 +84,18 @@ impl Model<'_> {
                     .iter()
                     .filter(|spec| spec.needs.contains(step));
                 for dependent in dependents {
-                    let there = self.applied.contains(&dependent.id)
-                        && !self.undone.contains(&dependent.id);
+                    let there = self.made.contains(&dependent.id)
+                        && !self.undone.contains(&dependent.id)
+                        && !self.left.contains(&dependent.id);
                     assert!(
                         !there,
                         "{step} is undone before its dependent {}",
                         dependent.id
                     );
                 }
+                assert!(self.made.contains(step), "{step} made nothing");
                 assert!(!self.undone.contains(step), "{step} is undone twice");
+                assert!(!self.left.contains(step), "{step} was to be left");
                 self.history.push(Record::Started {
                     step: step.clone(),
                     verb: Verb::Undo,
@@ -97,42 +109,87 @@ impl Model<'_> {
     fn end(&mut self, choice: usize) {
         let (step, verb) = self.in_flight.remove(choice % self.in_flight.len());
         let index: usize = step[1..].parse().unwrap();
-        let fails = verb == Verb::Apply && self.failing.contains(&index);
-        let record = if fails {
-            let error = StepError::refused("x", "x");
-            Record::Failed {
+        let error = match verb {
+            Verb::Apply if self.unknown.contains(&index) => {
+                self.made.insert(step.clone());
+                self.history.push(Record::Ambiguous { step: step.clone() });
+                Some(StepError::unknown("x", "x"))
+            }
+            Verb::Apply if self.failing.contains(&index) => Some(StepError::refused("x", "x")),
+            Verb::Undo if self.unyielding.remove(&index) => {
+                Some(StepError::refused("x", "x").effect(Effect::Left))
+            }
+            Verb::Apply | Verb::Undo => None,
+        };
+        let record = match error {
+            Some(error) => Record::Failed {
                 step,
                 verb,
                 error,
                 attempts: 1,
                 duration_ms: 0,
-            }
-        } else {
-            match verb {
-                Verb::Apply => self.applied.insert(step.clone()),
-                Verb::Undo => self.undone.insert(step.clone()),
-            };
-            let origin = (verb == Verb::Apply).then_some(Origin::Created);
-            Record::Done {
-                step,
-                verb,
-                origin,
-                output: json!({}),
-                attempts: 1,
-                duration_ms: 0,
-            }
+            },
+            None => self.done(step, verb),
         };
         self.history.push(record);
+    }
+
+    fn done(&mut self, step: String, verb: Verb) -> Record {
+        match verb {
+            Verb::Apply => {
+                self.applied.insert(step.clone());
+                self.made.insert(step.clone());
+            }
+            Verb::Undo => {
+                self.undone.insert(step.clone());
+            }
+        }
+        Record::Done {
+            step,
+            verb,
+            origin: (verb == Verb::Apply).then_some(Origin::Created),
+            output: json!({}),
+            attempts: 1,
+            duration_ms: 0,
+        }
+    }
+
+    /// The process ends and another one takes the run over.
+    fn resume(&mut self) {
+        let cut = std::mem::take(&mut self.in_flight);
+        let applies = cut.into_iter().filter(|(_, verb)| *verb == Verb::Apply);
+        self.made.extend(applies.map(|(step, _)| step));
+        self.history.push(Record::Resumed);
+    }
+
+    /// Somebody decides about a stuck run.
+    fn decide(&mut self, stuck: &[String], choice: usize) {
+        self.history.push(Record::Ended {
+            state: RunState::Stuck,
+            cause: None,
+            recheck_due: None,
+        });
+        let decision = if choice.is_multiple_of(2) {
+            Decision::RetryUndo
+        } else {
+            let step = stuck[choice % stuck.len()].clone();
+            self.left.insert(step.clone());
+            Decision::Skip(step)
+        };
+        let by = "ada".into();
+        self.history.push(Record::Operator { by, decision });
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn every_graph_and_every_order_of_events_ends_succeeded_or_clean(
+    fn every_graph_and_every_order_of_events_ends_succeeded_or_clean_or_as_somebody_decided(
         edges in prop::collection::vec(prop::collection::vec(any::<bool>(), 8), 1..8),
         failing in prop::collection::btree_set(0_usize..8, 0..3),
+        unknown in prop::collection::btree_set(0_usize..8, 0..2),
+        unyielding in prop::collection::btree_set(0_usize..8, 0..4),
         choices in prop::collection::vec(any::<usize>(), 64),
         stop_at in prop::option::of(0_usize..12),
         resume_at in prop::option::of(0_usize..12),
@@ -140,7 +197,8 @@ proptest! {
         let workflow = workflow(&edges);
         let mut model = Model {
             workflow: &workflow, history: Vec::new(), in_flight: Vec::new(),
-            applied: BTreeSet::new(), undone: BTreeSet::new(), failing,
+            applied: BTreeSet::new(), made: BTreeSet::new(), undone: BTreeSet::new(), left: BTreeSet::new(),
+            failing, unknown, unyielding,
         };
         let mut end = None;
         for turn in 0..200 {
@@ -148,8 +206,7 @@ proptest! {
                 model.history.push(Record::StopAsked { by: "test".into() });
             }
             if resume_at == Some(turn) {
-                model.history.push(Record::Resumed);
-                model.in_flight.clear();
+                model.resume();
             }
             let next = plan(&workflow, &[], OnFailure::Compensate, &model.history);
             prop_assert_eq!(&next, &plan(&workflow, &[], OnFailure::Compensate, &model.history));
@@ -163,12 +220,18 @@ proptest! {
                     end = Some(state);
                     break;
                 }
-                Next::Stuck(steps) => prop_assert!(false, "stuck without a failed undo: {:?}", steps),
+                Next::Stuck(steps) => {
+                    prop_assert!(!steps.is_empty() && model.in_flight.is_empty());
+                    model.decide(&steps, choices[turn % choices.len()]);
+                }
             }
         }
         match end {
             Some(RunState::Succeeded) => prop_assert_eq!(model.applied.len(), workflow.steps.len()),
-            Some(RunState::Compensated) => prop_assert_eq!(model.applied.difference(&model.undone).count(), 0),
+            Some(RunState::Compensated) => {
+                let gone: BTreeSet<String> = model.undone.union(&model.left).cloned().collect();
+                prop_assert_eq!(model.made.difference(&gone).count(), 0);
+            }
             other => prop_assert!(false, "ended {:?}", other),
         }
     }
@@ -252,7 +315,7 @@ fn after_an_operator_skipped_a_step_what_names_its_answer_is_not_done() {
         failed("s0", StepError::unknown("x", "who knows")),
         Record::Operator {
             by: "ada".into(),
-            decision: forgeline_step_engine::Decision::Skip("s0".into()),
+            decision: Decision::Skip("s0".into()),
         },
     ];
     let Next::Start(ops) = plan(&workflow, &[], OnFailure::Compensate, &history) else {

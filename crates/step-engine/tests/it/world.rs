@@ -11,6 +11,7 @@ use forgeline_step_engine::{
     StepError, Timing, Undone, Workflow,
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 pub(crate) const THING: KindSpec = KindSpec {
     name: "thing.make",
@@ -42,6 +43,26 @@ pub(crate) struct Things {
     pub(crate) troubles: BTreeMap<String, Vec<Trouble>>,
     pub(crate) fired: usize,
     pub(crate) applied: usize,
+    /// The thing whose making waits.
+    held: Option<(String, Held)>,
+}
+
+/// Holds a step where its request is under way.
+#[derive(Clone, Default)]
+pub(crate) struct Held {
+    reached: Arc<Notify>,
+    go: Arc<Notify>,
+}
+
+impl Held {
+    /// Waits until the step is there.
+    pub(crate) async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.go.notify_one();
+    }
 }
 
 #[derive(Clone)]
@@ -81,6 +102,13 @@ impl World {
                 .or_default()
                 .push(trouble)
         });
+    }
+
+    /// Lets the making of a thing wait, with its request under way.
+    pub(crate) fn hold(&self, name: &str) -> Held {
+        let held = Held::default();
+        self.with(|things| things.held = Some((name.to_owned(), held.clone())));
+        held
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -126,6 +154,11 @@ impl Step for Make {
         let name = name(with);
         if let Found::Ours(output) | Found::Project(output) | Found::Adopted(output) = found {
             return Ok(output.clone());
+        }
+        let held = self.0.with(|things| things.held.clone());
+        if let Some((_, held)) = held.filter(|(held, _)| *held == name) {
+            held.reached.notify_one();
+            held.go.notified().await;
         }
         self.0.with(|things| {
             things.applied += 1;
