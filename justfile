@@ -7,6 +7,10 @@ prove seed="1":
     cargo run --locked -p forgeline -- selftest --full --seed {{seed}} -o json >target/prove.json
     python3 -c 'import json; r = json.load(open("target/prove.json")); print({k: v for k, v in r.items() if k != "matrix"})'
 
+# One rule disabled at a time: the suite must notice each time. About half an hour.
+mutate *rules:
+    python3 tests/mutate.py {{rules}}
+
 # Advisories, licences, sources, and who may use which library. Takes ten minutes to install, so it is apart.
 deny:
     cargo install --locked cargo-deny@0.19.0

@@ -138,7 +138,10 @@ impl Round {
         let process = world.process(shelf.journal(), None).await?;
         process.resume().await?;
         let baseline = &self.stage.forward.baseline;
-        end(&world, &process, |view, store| judge(view, store, baseline)).await?;
+        end(&world, &process, false, |view, store| {
+            judge(view, store, baseline)
+        })
+        .await?;
         Ok(hits)
     }
 

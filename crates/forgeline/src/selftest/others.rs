@@ -131,8 +131,10 @@ impl Deed {
     pub(super) fn fits(&self, asked: &Asked, undoing: bool) -> bool {
         let here =
             asked.system == self.system || (asked.system == "gitea_mcp" && self.system == "gitea");
-        // Between the last look and the deletion is the instant that no rule closes.
-        let is_work_too_late = self.kind == Kind::Works && undoing;
+        // Between the last look and the deletion is the instant that no rule closes; before the archiving there is a look
+        // to come.
+        let looks_again = asked.operation == "PATCH /repos/{owner}/{name}";
+        let is_work_too_late = self.kind == Kind::Works && undoing && !looks_again;
         here && !is_work_too_late
     }
 

@@ -141,12 +141,17 @@ async fn judged(
                 Trouble::Meanwhile { deed, .. }
                     if on_the_wire(world) > 0 && !did_not_fit(world) =>
                 {
-                    end(world, &process, |view, store| {
+                    end(world, &process, trouble.outlasts(), |view, store| {
                         deed.judge(view, store, baseline, &world.sandbox.requests())
                     })
                     .await
                 }
-                _ => end(world, &process, |view, store| judge(view, store, baseline)).await,
+                _ => {
+                    end(world, &process, trouble.outlasts(), |view, store| {
+                        judge(view, store, baseline)
+                    })
+                    .await
+                }
             };
         }
         process.engine().stop().await;
@@ -167,16 +172,35 @@ async fn judged(
     let shelf = shelf.reopen(CrashPlan::default()).await?;
     let process = world.process(shelf.journal(), Some(around)).await?;
     process.resume().await?;
-    end(world, &process, |view, store| judge(view, store, baseline)).await
+    end(world, &process, trouble.outlasts(), |view, store| {
+        judge(view, store, baseline)
+    })
+    .await
 }
 
-/// Waits until all is quiet, and judges.
+/// Judges when the run has ended, and again when no last look is owed any more. `outlasts`: what went wrong may be felt
+/// after the run, so only the second judgement counts.
 pub(super) async fn end(
     world: &World,
     process: &Process,
-    judge: impl FnOnce(&RunView, &Value) -> Result<Outcome, String>,
+    outlasts: bool,
+    judge: impl Fn(&RunView, &Value) -> Result<Outcome, String>,
 ) -> Result<Outcome, String> {
+    let first = judged_now(world, process, &judge).await;
+    if !outlasts {
+        first.map_err(|why| format!("when the run ended: {why}"))?;
+    }
     process.quiet().await?;
+    let outcome = judged_now(world, process, &judge).await?;
+    process.engine().stop().await;
+    Ok(outcome)
+}
+
+async fn judged_now(
+    world: &World,
+    process: &Process,
+    judge: &impl Fn(&RunView, &Value) -> Result<Outcome, String>,
+) -> Result<Outcome, String> {
     let runs = process.resume().await?;
     let store = world.store(&runs).await;
     // It may have ended before the run was in the journal: then it is as if it had been undone.
@@ -187,9 +211,7 @@ pub(super) async fn end(
             ..RunView::default()
         },
     };
-    let outcome = judge(&view, &store)?;
-    process.engine().stop().await;
-    Ok(outcome)
+    judge(&view, &store)
 }
 
 /// A process in a runtime of its own, which is dropped with everything in it once a request hangs.

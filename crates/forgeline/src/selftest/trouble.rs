@@ -50,6 +50,8 @@ pub(super) struct Column {
     system: Option<&'static str>,
     /// So many requests of its kind are hit, one after the other; more than one only where they read.
     times: usize,
+    /// See [`Trouble::outlasts`].
+    outlasts: bool,
 }
 
 /// Everything that can go wrong with one request.
@@ -68,6 +70,7 @@ pub(super) fn columns() -> Vec<Column> {
         is_slow: false,
         system: None,
         times: 1,
+        outlasts: false,
     };
     let slow = |name, fault| Column {
         is_slow: true,
@@ -99,6 +102,7 @@ pub(super) fn columns() -> Vec<Column> {
         ),
         Column {
             times: 2,
+            outlasts: true,
             ..quick(
                 "404 for a while",
                 status(404, &[json], r#"{"message": "Not Found"}"#),
@@ -106,7 +110,10 @@ pub(super) fn columns() -> Vec<Column> {
         },
         slow("hang", Fault::Hang),
         slow("late", Fault::Late { ms: 700 }),
-        slow("late after the undo looked", Fault::Late { ms: 1900 }),
+        Column {
+            outlasts: true,
+            ..slow("late after the undo looked", Fault::Late { ms: 1900 })
+        },
     ]
 }
 
@@ -194,6 +201,18 @@ impl Trouble {
                 let when = if *after { "after" } else { "before" };
                 format!("gone {when} {}{}", asked.name(), undoing(failing))
             }
+        }
+    }
+
+    /// It may be felt after the run has ended: an effect that comes later than any settle time, a read that lags so long.
+    pub(super) fn outlasts(&self) -> bool {
+        match self {
+            Self::Fault { column, .. } => column.outlasts,
+            Self::Meanwhile { .. }
+            | Self::Failing { .. }
+            | Self::Twice { .. }
+            | Self::Crash { .. }
+            | Self::Gone { .. } => false,
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use forgeline_step_engine::RunState;
 use forgeline_step_engine::fault::{CrashPlan, CrashPoint};
 use forgeline_step_engine::journal::Journal;
 use forgeline_step_engine::journal::memory::MemoryJournal;
 use forgeline_step_engine::journal::sqlite::SqliteJournal;
+use forgeline_step_engine::{OnFailure, Record, RunState};
 
-use crate::world::{STEPS, Trouble, World, request, run};
+use crate::world::{SETTLE, STEPS, Trouble, World, request, run};
 
 /// The run ended for good, and the world fits its end: everything once, or nothing.
 async fn assert_consistent(world: &World, engine: &forgeline_step_engine::Engine, what: &str) {
@@ -62,7 +62,38 @@ async fn a_lost_answer_or_a_busy_moment_at_any_step_makes_everything_once() {
             );
             assert_eq!(world.names(), STEPS);
             assert_eq!(world.with(|things| things.fired), 1);
+            // What a lost answer has made is found, not asked for again.
+            let again = usize::from(trouble != Trouble::LostAfter);
+            let applied = world.with(|things| things.applied);
+            assert_eq!(applied, STEPS.len() + again, "{trouble:?} at {step}");
         }
+    }
+}
+
+#[tokio::test]
+async fn no_run_ends_before_a_settle_time_has_passed_since_its_last_mark() {
+    for step in STEPS {
+        let world = World::default();
+        // More often than the step tries.
+        for _ in 0..3 {
+            world.trouble(step, Trouble::LostBefore);
+        }
+        let journal = Arc::new(MemoryJournal::new());
+        let engine = world.engine(Arc::clone(&journal) as Arc<dyn Journal>);
+        let mut kept = request(&world, "s");
+        kept.options.on_failure = OnFailure::Keep;
+        let id = run(&engine, kept).await;
+        let state = engine.snapshot(&id).await.unwrap().run.state;
+        assert_eq!(state, RunState::Failed, "{step}");
+        let history = journal.history(&id).await.unwrap();
+        let at = |is: fn(&Record) -> bool| {
+            let found = history.iter().rev().find(|entry| is(&entry.record));
+            found.unwrap().at
+        };
+        let mark = at(|record| matches!(record, Record::Ambiguous { .. }));
+        let end = at(|record| matches!(record, Record::Ended { .. }));
+        let passed = std::time::Duration::try_from(end.duration_since(mark)).unwrap();
+        assert!(passed >= SETTLE, "{step}: {passed:?}");
     }
 }
 

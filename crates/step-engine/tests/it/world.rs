@@ -210,7 +210,7 @@ impl Step for Make {
 
     fn timing(&self) -> Timing {
         Timing {
-            settle: Duration::from_millis(2),
+            settle: SETTLE,
             recheck: self.0.recheck,
         }
     }
@@ -230,6 +230,9 @@ steps:
   - { id: e, kind: thing.make, with: { name: e }, retry: { attempts: 3, first_delay: 1ms, max_delay: 2ms } }
 outputs: { last: '${{ steps.d.name }}' }
 ";
+
+/// How long a look may lag in this world.
+pub(crate) const SETTLE: Duration = Duration::from_millis(2);
 
 pub(crate) const STEPS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
