@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod actors;
 mod architecture;
 mod command_line;
 mod configuration;

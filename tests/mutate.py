@@ -74,7 +74,7 @@ RULES = [
         f"{STEPS_DIR}/push_mirror.rs",
         '            .is_some_and(|names| names.iter().any(|shown| *shown == name))',
         '            .is_some_and(|names| names.is_empty() && name.is_empty())',
-        end_to_end("ownership"),
+        end_to_end("actors"),
     ),
     (
         "a second look when an undo finds nothing",

@@ -200,6 +200,10 @@ impl Sandbox {
             .await;
     }
 
+    pub(crate) async fn clear_faults(&self) {
+        self.control(reqwest::Method::DELETE, "faults", None).await;
+    }
+
     pub(crate) async fn seed(&self, seed: Value) {
         self.control(reqwest::Method::POST, "seed", Some(&seed))
             .await;

@@ -48,6 +48,12 @@ pub(crate) enum Seed {
         #[serde(default)]
         body: String,
     },
+    /// A push mirror of a Gitea repository.
+    Mirror {
+        owner: String,
+        name: String,
+        remote_address: String,
+    },
     /// A repository is renamed; its old name redirects.
     Rename {
         forge: String,
@@ -193,6 +199,29 @@ impl World {
                     .id;
                 repositories.rename(id, &to);
                 Ok(json!({"id": id}))
+            }
+            Seed::Mirror {
+                owner,
+                name,
+                remote_address,
+            } => {
+                let mut state = self.state();
+                let found = state
+                    .gitea
+                    .find_mut(&owner, &name)
+                    .ok_or("no such repository")?;
+                found.mirrors.push(super::Mirror {
+                    remote_name: format!("remote_mirror_theirs{}", found.mirrors.len()),
+                    remote_address,
+                    username: "someone".into(),
+                    password: String::new(),
+                    created: super::now(),
+                    last_update: None,
+                    last_error: String::new(),
+                    interval: "8h0m0s".into(),
+                    sync_on_commit: false,
+                });
+                Ok(json!({}))
             }
             Seed::Archive { forge, owner, name } => {
                 let mut state = self.state();
