@@ -44,6 +44,9 @@ fn no_trouble_at_any_request_record_or_step_breaks_the_promise() {
         "too few troubles happened"
     );
     assert!(number("kills") >= 15, "too few processes were hit");
+    let load = &report["load"];
+    let _ = writeln!(std::io::stderr(), "selftest: {load}");
+    assert!(load["faults_fired"].as_u64() > Some(5), "{load}");
     // The first scene's matrix is whole: these stand at every request, forward and undoing.
     let cells = report["matrix"].as_array().unwrap();
     let first = "project_create, kubernetes, plain";

@@ -345,6 +345,9 @@ pub(crate) struct Selftest {
     /// How many real processes to kill [default: 5, with --full 500, with --only none].
     #[arg(long)]
     pub(crate) kills: Option<usize>,
+    /// How many projects to make at once [default: 40, with --full 200, with --only none].
+    #[arg(long)]
+    pub(crate) projects: Option<usize>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -50,6 +50,15 @@ pub(crate) struct Door {
     pub(crate) token: TokenHandle,
 }
 
+/// How much is asked of the upstreams.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Requests at once to each.
+    pub(crate) at_once: usize,
+    /// Writes to GitHub in a minute and in an hour. `None`: any number.
+    pub(crate) github_writes: Option<(usize, usize)>,
+}
+
 /// What generic steps may reach.
 #[derive(Clone, Default)]
 pub(crate) struct Reachable {
@@ -78,6 +87,7 @@ pub(crate) struct Config {
     pub(crate) environment: String,
     pub(crate) timings: Timings,
     pub(crate) deadlines: Deadlines,
+    pub(crate) limits: Limits,
     pub(crate) data_dir: PathBuf,
     pub(crate) workflows_dir: Option<PathBuf>,
     pub(crate) problems: Vec<Problem>,
@@ -108,6 +118,7 @@ impl Config {
         };
         let environment = reader.environment();
         let reachable = reader.reachable();
+        let limits = reader.limits(environment == "sandbox");
         let Reader { problems, .. } = reader;
         let settings = infra.settings(env);
         Self {
@@ -127,6 +138,7 @@ impl Config {
                 Timings::default()
             },
             deadlines: Deadlines::default(),
+            limits,
             environment,
             data_dir: env.data_dir(),
             workflows_dir: env.filled("FORGELINE_WORKFLOWS_DIR").map(PathBuf::from),
@@ -150,6 +162,29 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn limits(&mut self, sandbox: bool) -> Limits {
+        let at_once = self.number("FORGELINE_MAX_CONCURRENT", 16);
+        let usual = |most| if sandbox { 0 } else { most };
+        let minute = self.number("FORGELINE_GITHUB_WRITES_PER_MINUTE", usual(80));
+        let hour = self.number("FORGELINE_GITHUB_WRITES_PER_HOUR", usual(500));
+        let any = |most: usize| if most == 0 { usize::MAX } else { most };
+        Limits {
+            at_once: any(at_once),
+            github_writes: (minute > 0 || hour > 0).then(|| (any(minute), any(hour))),
+        }
+    }
+
+    fn number(&mut self, name: &str, default: usize) -> usize {
+        let Some(text) = self.env.filled(name) else {
+            return default;
+        };
+        let number = text.parse().map_err(|_| {
+            let message = format!("{name} is `{text}`");
+            Problem::new("configuration.invalid", message, "set it to a whole number")
+        });
+        self.note(number).unwrap_or(default)
     }
 
     fn token(&mut self, name: &str) -> Option<TokenHandle> {

@@ -6,6 +6,7 @@
 //! cannot escape.
 
 mod kills;
+mod load;
 mod oracle;
 mod others;
 mod play;
@@ -36,6 +37,8 @@ pub(crate) struct Effort {
     pub(crate) seed: u64,
     /// How many real processes are killed.
     pub(crate) kills: usize,
+    /// How many projects are made at once.
+    pub(crate) projects: usize,
     /// Only schedules whose name has this text, and all of them. `None`: as `full` says.
     pub(crate) only: Option<String>,
 }
@@ -52,7 +55,7 @@ pub(crate) async fn run(effort: Effort) -> Result<Report, String> {
         stages.push(Arc::new(Stage::rehearse(scene).await?));
     }
     let schedules = schedules::of(&stages, &effort);
-    if schedules.is_empty() && effort.kills == 0 {
+    if schedules.is_empty() && effort.kills == 0 && effort.projects == 0 {
         return Err("nothing that can be tried bears this text".into());
     }
     let counter = Counter::start(schedules.len() + effort.kills, "selftest");
@@ -62,6 +65,10 @@ pub(crate) async fn run(effort: Effort) -> Result<Report, String> {
     while let Some(played) = playing.next().await {
         counter.tick();
         report.add(played);
+    }
+    if let Some(stage) = stages.first().filter(|_| effort.projects > 0) {
+        let (load, violations) = load::run(stage, effort.projects, effort.seed).await?;
+        report.loaded(load, violations);
     }
     kills::run(&effort, &stages, &mut report, &counter).await?;
     Ok(report)

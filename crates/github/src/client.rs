@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use forgeline_upstream::{Error, Kind, Reach, TokenHandle};
+use forgeline_upstream::{Error, Kind, Reach, Throttle, TokenHandle};
 use http::{HeaderMap, Method, StatusCode};
 use octocrab::service::middleware::base_uri::BaseUriLayer;
 use octocrab::{AuthState, OctoBody, Octocrab, OctocrabBuilder};
@@ -30,6 +30,7 @@ pub struct GitHub {
     crab: Octocrab,
     token: TokenHandle,
     deadline: Duration,
+    throttle: Throttle,
 }
 
 pub(crate) struct Reply {
@@ -74,7 +75,14 @@ impl GitHub {
             crab,
             token,
             deadline,
+            throttle: Throttle::default(),
         })
+    }
+
+    /// The same client, within these limits.
+    #[must_use]
+    pub fn within(self, throttle: Throttle) -> Self {
+        Self { throttle, ..self }
     }
 
     /// Where the token came from.
@@ -89,6 +97,8 @@ impl GitHub {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Reply, Error> {
+        let writes = method != Method::GET;
+        let _place = self.throttle.enter("github", operation, writes).await?;
         let request = self.exchange(operation, method, path, body);
         forgeline_upstream::within("github", operation, self.deadline, request).await
     }

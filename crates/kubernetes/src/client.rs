@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use forgeline_upstream::{Error, Kind, Origin, Reach, Token, TokenError, TokenHandle};
+use forgeline_upstream::{Error, Kind, Origin, Reach, Throttle, Token, TokenError, TokenHandle};
 use http::{HeaderValue, Method, header};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
@@ -50,6 +50,7 @@ pub struct Kubernetes {
     client: Client,
     credential: String,
     deadline: Duration,
+    throttle: Throttle,
 }
 
 impl Kubernetes {
@@ -82,7 +83,14 @@ impl Kubernetes {
             client,
             credential,
             deadline,
+            throttle: Throttle::default(),
         })
+    }
+
+    /// The same client, within these limits.
+    #[must_use]
+    pub fn within(self, throttle: Throttle) -> Self {
+        Self { throttle, ..self }
     }
 
     /// What the requests are authenticated with, for messages.
@@ -97,6 +105,8 @@ impl Kubernetes {
         path: &str,
         body: Option<(&'static str, &Value)>,
     ) -> Result<Value, Error> {
+        let writes = method != Method::GET;
+        let _place = self.throttle.enter("kubernetes", operation, writes).await?;
         let request = self.exchange(operation, method, path, body);
         forgeline_upstream::within("kubernetes", operation, self.deadline, request).await
     }

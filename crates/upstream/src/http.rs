@@ -7,6 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::error::{Error, Kind, Reach};
+use crate::throttle::Throttle;
 use crate::token::{Token, TokenHandle};
 
 /// The time to connect.
@@ -96,6 +97,7 @@ pub struct HttpClient {
     base: Url,
     token: TokenHandle,
     client: reqwest::Client,
+    throttle: Throttle,
 }
 
 impl HttpClient {
@@ -111,7 +113,14 @@ impl HttpClient {
             base,
             token,
             client,
+            throttle: Throttle::default(),
         }
+    }
+
+    /// The same client, within these limits.
+    #[must_use]
+    pub fn within(self, throttle: Throttle) -> Self {
+        Self { throttle, ..self }
     }
 
     /// Where the token came from.
@@ -131,6 +140,8 @@ impl HttpClient {
         body: Option<&Value>,
         deadline: Duration,
     ) -> Result<Reply, Error> {
+        let writes = method != Method::GET;
+        let _place = self.throttle.enter(self.system, operation, writes).await?;
         let request = self.exchange(operation, method, path_and_query, body);
         crate::deadline::within(self.system, operation, deadline, request).await
     }

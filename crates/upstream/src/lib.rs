@@ -16,9 +16,11 @@ mod error;
 mod full_name;
 pub mod http;
 pub mod mcp;
+mod throttle;
 mod token;
 
 pub use deadline::{Deadlines, within};
 pub use error::{Error, Kind, Reach};
 pub use full_name::FullName;
+pub use throttle::{Place, Priority, Throttle};
 pub use token::{Origin, Token, TokenError, TokenFault, TokenHandle};

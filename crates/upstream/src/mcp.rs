@@ -24,6 +24,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::error::{Error, Kind, Reach};
+use crate::throttle::Throttle;
 use crate::token::TokenHandle;
 use bearer::BearerClient;
 
@@ -33,6 +34,7 @@ type Connection = RunningService<RoleClient, ClientConfig>;
 #[derive(Clone)]
 pub struct McpClient {
     inner: Arc<Inner>,
+    throttle: Throttle,
 }
 
 struct Inner {
@@ -82,7 +84,14 @@ impl McpClient {
         };
         Self {
             inner: Arc::new(inner),
+            throttle: Throttle::default(),
         }
+    }
+
+    /// The same client, within these limits.
+    #[must_use]
+    pub fn within(self, throttle: Throttle) -> Self {
+        Self { throttle, ..self }
     }
 
     /// Where the token came from.
@@ -155,6 +164,8 @@ impl McpClient {
         arguments: Value,
         deadline: Duration,
     ) -> Result<ToolAnswer, Error> {
+        let limits = &self.throttle;
+        let _place = limits.enter(self.inner.system, operation, true).await?;
         let call = self.exchange(operation, tool, arguments);
         crate::deadline::within(self.inner.system, operation, deadline, call).await
     }

@@ -15,6 +15,11 @@ pub(super) async fn run(args: Selftest) -> u8 {
             (None, true) => 500,
             (None, false) => 5,
         }),
+        projects: args.projects.unwrap_or(match (&args.only, args.full) {
+            (Some(_), _) => 0,
+            (None, true) => 200,
+            (None, false) => 40,
+        }),
         only: args.only,
     };
     output::say(&format!("selftest: seed {}", effort.seed));
@@ -43,6 +48,12 @@ fn table(report: &Report) -> String {
         text.push(format!(
             "VIOLATION {}\n    {}",
             violation.schedule, violation.why
+        ));
+    }
+    if let Some(load) = &report.load {
+        text.push(format!(
+            "{} projects at once, {} calls for one of them, {} faults: {:?} in {} ms",
+            load.projects, load.calls_for_one, load.faults_fired, load.outcomes, load.milliseconds
         ));
     }
     let outcomes: Vec<String> = report

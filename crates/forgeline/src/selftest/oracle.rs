@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use forgeline_provision::RunView;
 use forgeline_step_engine::{RunId, RunState};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use super::scene::PROJECT;
 
 /// How a schedule ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +163,23 @@ pub(super) fn normalised(
         }
     }
     store
+}
+
+/// What of a normalised world bears a project's name, as if that were the name of every scene's project.
+pub(super) fn only_of(store: &Value, project: &str) -> Value {
+    let of = |part: &str, is: &dyn Fn(&Value) -> bool| -> Vec<Value> {
+        let all = store[part].as_array().into_iter().flatten();
+        all.filter(|one| is(one)).cloned().collect()
+    };
+    let full_name = format!("acme/{project}");
+    let is_repository = |one: &Value| one["full_name"] == full_name.as_str();
+    let found = json!({
+        "gitea": of("gitea", &is_repository),
+        "github": of("github", &is_repository),
+        "namespaces": of("namespaces", &|one| one["metadata"]["name"] == project),
+        "objects": of("objects", &|one| one["object"]["metadata"]["namespace"] == project),
+    });
+    cleaned(found, &[(project.to_owned(), PROJECT.to_owned())])
 }
 
 /// Commits by where they stand, so that two worlds compare: a ref on GitHub that is Gitea's says so.

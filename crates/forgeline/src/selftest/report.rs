@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::load::Load;
 use super::play::Played;
 use super::schedules::Schedule;
 
@@ -24,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) seed: u64,
     /// How often each way of ending was seen.
     pub(crate) outcomes: BTreeMap<String, usize>,
+    /// Many projects at once. `None`: not tried.
+    pub(crate) load: Option<Load>,
     /// Every fault at every request.
     pub(crate) matrix: Vec<Cell>,
 }
@@ -57,8 +60,20 @@ impl Report {
             kills: 0,
             seed,
             outcomes: BTreeMap::new(),
+            load: None,
             matrix: Vec::new(),
         }
+    }
+
+    pub(super) fn loaded(&mut self, load: Load, violations: Vec<String>) {
+        let projects = load.projects;
+        let violation = |why| Violation {
+            schedule: format!("{projects} projects at once"),
+            why,
+        };
+        self.violations
+            .extend(violations.into_iter().map(violation));
+        self.load = Some(load);
     }
 
     pub(super) fn add(&mut self, (schedule, played): (Schedule, Played)) {

@@ -9,7 +9,7 @@ use forgeline_kubernetes::Kubernetes;
 use forgeline_provision::{LogAudit, MirrorCredentials, Reachable, Upstreams};
 use forgeline_upstream::http::{Connections, HttpClient, OpenClient, Trust, reqwest_client};
 use forgeline_upstream::mcp::McpClient;
-use forgeline_upstream::{Deadlines, Origin, Token, TokenHandle};
+use forgeline_upstream::{Deadlines, Origin, Throttle, Token, TokenHandle};
 
 use crate::config::{Config, Door, Problem};
 
@@ -46,12 +46,23 @@ impl Clients {
             }
         };
         let deadlines = config.deadlines;
+        // One for each upstream, whichever client asks it: both ways to Gitea end at one server.
+        let throttle = || match config.limits.at_once {
+            usize::MAX => Throttle::default(),
+            at_once => Throttle::at_once(at_once),
+        };
+        let (of_gitea, of_kubernetes) = (throttle(), throttle());
+        let of_github = match config.limits.github_writes {
+            Some((minute, hour)) => throttle().with_budget(minute, hour),
+            None => throttle(),
+        };
         let github = github_client(
             config.github.as_ref(),
             &trust,
             deadlines.call,
             &mut problems,
         );
+        let github = github.map(|github| github.within(of_github));
         let door = config.github.as_ref().zip(config.mirror.as_ref());
         let for_mirror = door.map(|(github, mirror)| Door {
             url: github.url.clone(),
@@ -63,7 +74,7 @@ impl Clients {
         });
         let kubernetes = match &config.kubernetes {
             Some(access) => match Kubernetes::new(access.clone(), deadlines.call).await {
-                Ok(cluster) => Some(cluster),
+                Ok(cluster) => Some(cluster.within(of_kubernetes)),
                 Err(error) => {
                     problems.push(unusable(&error));
                     None
@@ -78,6 +89,7 @@ impl Clients {
             .zip(http.as_ref())
             .map(|(door, http)| {
                 McpClient::new("gitea-mcp", &door.url, door.token.clone(), http.clone())
+                    .within(of_gitea.clone())
             });
         let rest = config
             .gitea
@@ -87,6 +99,7 @@ impl Clients {
                 let mut api = door.url.clone();
                 api.set_path(&format!("{}/api/v1", api.path().trim_end_matches('/')));
                 HttpClient::new("gitea", api, door.token.clone(), http.clone())
+                    .within(of_gitea.clone())
             });
         let mut reachable = reachable(config, http.as_ref(), deadlines);
         if let Some(mcp) = &mcp {
