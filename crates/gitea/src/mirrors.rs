@@ -17,6 +17,9 @@ pub struct PushMirror {
     pub remote_address: String,
     /// When it was added.
     pub created: Timestamp,
+    /// How often it pushes by itself, as a Go duration, for example `8h0m0s`. Empty when the server does not say.
+    #[serde(default)]
+    pub interval: String,
     /// When a sync last ended. `None`: never.
     #[serde(default)]
     pub last_update: Option<Timestamp>,
@@ -34,6 +37,9 @@ pub struct NewPushMirror<'a> {
     pub username: &'a str,
     /// What Gitea pushes with. Gitea keeps it in clear text in the repository's git configuration.
     pub token: &'a Token,
+    /// How often it pushes by itself, as a Go duration. Gitea refuses less than its `MIN_INTERVAL` (10 minutes unless
+    /// changed).
+    pub interval: &'a str,
 }
 
 impl Gitea {
@@ -54,7 +60,7 @@ impl Gitea {
         Ok(mirrors)
     }
 
-    /// Adds a push mirror that follows each push and the schedule of 8 hours. Adding is not unique: each call adds one.
+    /// Adds a push mirror that follows each push and its interval. Adding is not unique: each call adds one.
     ///
     /// # Errors
     /// 401 here means that Gitea does not allow the address ([migrations] in its configuration), not a bad token.
@@ -68,7 +74,7 @@ impl Gitea {
             "remote_address": new.remote_address,
             "remote_username": new.username,
             "remote_password": new.token.expose(),
-            "interval": "8h0m0s",
+            "interval": new.interval,
             "sync_on_commit": true,
         });
         let answer = self

@@ -53,6 +53,16 @@ pub(crate) fn claim(cx: &StepCx) -> String {
     format!("forgeline claim {} until {until:.0}", cx.run_id)
 }
 
+/// The interval of the push mirrors that a run adds: eight hours, and some minutes and seconds that follow from the run. A
+/// mirror has no text to claim it by, so this is how a late one is told from one that a person adds at the same time.
+pub(crate) fn mirror_interval(run: &RunId) -> String {
+    let mixed = run.as_str().bytes().fold(0_u32, |mixed, byte| {
+        mixed.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    let seconds = mixed % 3599 + 1;
+    format!("8h{}m{}s", seconds / 60, seconds % 60)
+}
+
 /// The topic that names the run that made a repository.
 pub(crate) fn topic(run: &RunId) -> String {
     format!("fl-{}", run.lower())

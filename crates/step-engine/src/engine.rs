@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -210,7 +209,7 @@ impl Engine {
             .collect();
         resources.sort();
         resources.dedup();
-        let now = Timestamp::now();
+        let now = self.inner.journal.now();
         Ok(RunRow {
             run_id: RunId::new(),
             subject: request.subject,

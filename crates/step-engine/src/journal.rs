@@ -198,6 +198,11 @@ pub trait Journal: Send + Sync {
     /// The journal cannot be read.
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, JournalError>;
 
+    /// The time of day that its entries carry and that due times are compared with.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
     /// Every record from now on, in the order of the commits, as it becomes durable. A slow receiver loses the oldest.
     fn events(&self) -> broadcast::Receiver<RunEvent>;
 }

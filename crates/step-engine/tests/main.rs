@@ -14,5 +14,7 @@ mod crash;
 mod journal;
 #[path = "it/planner.rs"]
 mod planner;
+#[path = "it/protocol.rs"]
+mod protocol;
 #[path = "it/world.rs"]
 mod world;

@@ -186,18 +186,30 @@ impl Deed {
 /// Their push came between our last look at GitHub's branches and the forced push: no rule closes that instant.
 fn was_in_the_instant(log: &Value) -> bool {
     let log = log.as_array().map(Vec::as_slice).unwrap_or_default();
-    let after = log.iter().skip_while(|request| request["fault"].is_null());
     let is = |request: &Value, part: &str, text: &str| {
         request[part]
             .as_str()
             .is_some_and(|found| found.contains(text))
     };
-    for request in after {
+    let looks_at = |request: &Value, what: &str| {
+        request["system"] == "github" && is(request, "path", &format!("matching-refs/{what}"))
+    };
+    let Some(hit) = log.iter().position(|request| !request["fault"].is_null()) else {
+        return false;
+    };
+    let count = |what: &str| log[..hit].iter().filter(|one| looks_at(one, what)).count();
+    // Branches and tags are asked for side by side: the branches that go with these tags may have been read before.
+    let mut read_before =
+        usize::from(looks_at(&log[hit], "tags") && count("heads") == count("tags"));
+    for request in &log[hit..] {
         if is(request, "operation", "push_mirrors-sync") {
             return true;
         }
-        if request["system"] == "github" && is(request, "path", "matching-refs/heads") {
-            return false;
+        if looks_at(request, "heads") {
+            if read_before == 0 {
+                return false;
+            }
+            read_before -= 1;
         }
     }
     false

@@ -194,30 +194,44 @@ impl FirstIssue {
         removed.map_err(|error| self.failed(error, of_write))
     }
 
-    /// Deletes one issue after its marker was read again: numbers restart when a repository is made anew.
+    /// Deletes one issue after its marker was read again: numbers restart when a repository is made anew. Answers whether
+    /// the deletion was answered; a read or a deletion that finds nothing may lag.
     async fn remove(
         &self,
         cx: &StepCx,
         name: &FullName,
         number: u64,
         marker: &str,
-    ) -> Result<(), StepError> {
+    ) -> Result<bool, StepError> {
         let now = self
             .0
             .gitea
             .issue(name, number)
             .await
             .map_err(|error| self.failed(error, of_read))?;
-        if now.is_none_or(|now| !now.body.contains(marker)) {
-            return Ok(());
+        let Some(now) = now else {
+            return Ok(false);
+        };
+        if !now.body.contains(marker) {
+            return Ok(true);
         }
         self.0.announce(cx, &format!("gitea:{name} issue {number}"));
         match self.0.gitea.delete_issue(name, number).await {
-            Err(error) if error.kind != Kind::NotFound => Err(self.failed(error, of_write).command(format!(
+            Ok(()) => Ok(true),
+            Err(error) if error.kind == Kind::NotFound => Ok(false),
+            Err(error) => Err(self.failed(error, of_write).command(format!(
                 "curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" $GITEA_URL/api/v1/repos/{name}/issues/{number}"
             ))),
-            _ => Ok(()),
         }
+    }
+}
+
+/// A list showed an issue that cannot be read by its number: one of the two lags.
+fn unread(name: &FullName, number: u64) -> StepError {
+    let message = format!("issue {number} of Gitea repository {name} was listed and is not found");
+    StepError {
+        retryable: true,
+        ..StepError::refused("issue.not_found", message)
     }
 }
 
@@ -320,14 +334,15 @@ impl Step for FirstIssue {
         let name = full_name(&with["gitea"])?;
         let marker = marker_of_run(&cx.run_id);
         let ours = self.with_text(&name, &marker).await?;
+        let mut removed = !ours.is_empty();
         for issue in &ours {
-            self.remove(cx, &name, issue.number, &marker).await?;
+            removed &= self.remove(cx, &name, issue.number, &marker).await?;
         }
         self.remove_labels(cx, &name, with).await?;
-        Ok(if ours.is_empty() {
-            Undone::NotThere
-        } else {
+        Ok(if removed {
             Undone::Removed
+        } else {
+            Undone::NotThere
         })
     }
 
@@ -352,7 +367,9 @@ impl Step for FirstIssue {
             .iter()
             .filter(|issue| issue.number != kept)
         {
-            self.remove(cx, &name, issue.number, &marker).await?;
+            if !self.remove(cx, &name, issue.number, &marker).await? {
+                return Err(unread(&name, issue.number));
+            }
         }
         self.remove_twins(cx, &name, with, kept).await
     }

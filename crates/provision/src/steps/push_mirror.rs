@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::blame::{self, Map};
 use super::refs::{BothSides, gitea_refs, github_refs, unread_github};
 use super::with::{full_name, is_created, text};
-use crate::ownership::not_before_intent;
+use crate::ownership::{mirror_interval, not_before_intent};
 use crate::refusal::{named, of_read, of_write};
 use crate::upstreams::Upstreams;
 
@@ -110,6 +110,7 @@ impl PushMirror {
             remote_address: &ends.address,
             username: &self.0.mirror.username,
             token: &token,
+            interval: &mirror_interval(&cx.run_id),
         };
         let added = self.0.gitea.add_push_mirror(&ends.gitea, &new).await;
         let added = added.map_err(|error| self.failed(error, of_write))?;
@@ -267,14 +268,15 @@ impl PushMirror {
         })
     }
 
-    /// Whether this run added this mirror: its receipt names it, or this run was about to add one, and it was neither
-    /// shown by the list that was journaled before nor is it an earlier run's.
+    /// Whether this run added this mirror: its receipt names it, or this run was about to add one, it has the interval that
+    /// follows from this run, and it was neither shown by the list that was journaled before nor is it an earlier run's.
     fn is_ours(cx: &StepCx, ends: &Ends, mirror: &Mirror, output: Option<&Value>) -> bool {
         let name = mirror.remote_name.as_str();
         let receipt = output.is_some_and(|output| output["remote_name"] == name)
             || cx.fact("added").is_some_and(|added| added == name);
         let attempted = ends.fresh || cx.fact("listed").is_some();
-        let added_since = attempted && !was_listed(cx, name) && !is_earlier(cx, name);
+        let signed = mirror.interval == mirror_interval(&cx.run_id);
+        let added_since = signed && attempted && !was_listed(cx, name) && !is_earlier(cx, name);
         receipt || (added_since && not_before_intent(cx, mirror.created))
     }
 

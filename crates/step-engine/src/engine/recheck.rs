@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -80,7 +79,8 @@ impl Engine {
             let Some(due) = row.recheck_due.filter(|_| row.state.is_terminal()) else {
                 return Ok(());
             };
-            let wait = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+            let wait = Duration::try_from(due.duration_since(self.inner.journal.now()))
+                .unwrap_or_default();
             tokio::time::sleep(wait).await;
             if self.recheck(run).await? == Look::Failed {
                 tokio::time::sleep(AGAIN).await;
@@ -94,7 +94,7 @@ impl Engine {
         let row = self.known(run).await?;
         match row.recheck_due {
             None => return Ok(Look::Discharged),
-            Some(due) if due > Timestamp::now() || !row.state.is_terminal() => {
+            Some(due) if due > self.inner.journal.now() || !row.state.is_terminal() => {
                 return Ok(Look::NotYet);
             }
             Some(_) => {}

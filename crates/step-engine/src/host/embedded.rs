@@ -94,11 +94,8 @@ impl EmbeddedHost {
 
     fn hold(&mut self, record: Record) {
         self.pending.push(record.clone());
-        self.history.push(Entry {
-            seq: 0,
-            at: Timestamp::now(),
-            record,
-        });
+        let at = self.around.journal.now();
+        self.history.push(Entry { seq: 0, at, record });
     }
 
     fn launch(&mut self, op: &Op, progress: &Progress) {
@@ -173,7 +170,7 @@ impl EmbeddedHost {
             .history
             .iter()
             .find(|entry| is_intent(&entry.record, &spec.id))
-            .map_or_else(Timestamp::now, |entry| entry.at);
+            .map_or_else(|| self.around.journal.now(), |entry| entry.at);
         StepCx {
             run_id: self.run.run_id.clone(),
             subject: self.run.subject.clone(),
@@ -210,7 +207,7 @@ impl EmbeddedHost {
 
     /// What is left of the longest settle time since the last ambiguous mutation of these steps.
     fn settle_time(&self, steps: &[String]) -> Duration {
-        let now = Timestamp::now();
+        let now = self.around.journal.now();
         let left = |id: &String| {
             let settle = step_of(&self.around.registry, &self.run, id)?
                 .timing()
@@ -251,7 +248,7 @@ impl EmbeddedHost {
                         at,
                         Entry {
                             seq: 0,
-                            at: Timestamp::now(),
+                            at: self.around.journal.now(),
                             record,
                         },
                     );

@@ -20,6 +20,8 @@ pub struct MemoryJournal {
     world: Mutex<World>,
     crash: CrashPlan,
     watchers: Watchers,
+    /// The time of day at one moment of tokio's clock. `None`: the system's.
+    clock: Option<(Timestamp, tokio::time::Instant)>,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,16 @@ impl MemoryJournal {
         }
     }
 
+    /// An empty journal whose time of day follows tokio's clock: where a test has paused that, no schedule takes time and
+    /// each happens the same way again. Call it within a runtime.
+    pub fn on_tokio_clock(crash: CrashPlan) -> Self {
+        Self {
+            crash,
+            clock: Some((Timestamp::now(), tokio::time::Instant::now())),
+            ..Self::default()
+        }
+    }
+
     /// What a restarted process finds: the same records.
     pub fn reopened(&self) -> Self {
         self.reopened_with(CrashPlan::default())
@@ -71,6 +83,7 @@ impl MemoryJournal {
         Self {
             world: Mutex::new(copy),
             crash,
+            clock: self.clock,
             ..Self::default()
         }
     }
@@ -115,7 +128,7 @@ impl Journal for MemoryJournal {
         let entries = {
             let mut world = self.world();
             let world = &mut *world;
-            let at = Timestamp::now();
+            let at = self.now();
             let position = world
                 .runs
                 .iter()
@@ -182,6 +195,13 @@ impl Journal for MemoryJournal {
             .filter(|row| query.fits(row))
             .cloned();
         Ok(found.take(query.limit.unwrap_or(usize::MAX)).collect())
+    }
+
+    fn now(&self) -> Timestamp {
+        let Some((then, moment)) = self.clock else {
+            return Timestamp::now();
+        };
+        then.saturating_add(moment.elapsed()).unwrap_or(then)
     }
 
     fn events(&self) -> broadcast::Receiver<RunEvent> {
