@@ -84,3 +84,36 @@ async fn a_terminated_server_saves_at_a_journal_point_and_exits_0() {
     assert_eq!(view["state"], "succeeded", "{view}");
     assert_each_exists_once(&sandbox).await;
 }
+
+fn signal(pid: u32, name: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let status = kill.args([name, &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn a_stopped_server_keeps_its_journal_and_goes_on_when_it_is_continued() {
+    let sandbox = Sandbox::start("25ms");
+    let server = Server::against(&sandbox);
+    let started = server
+        .view("project_create", json!({"name": "shop", "wait_seconds": 0}))
+        .await;
+    let run_id = started["run_id"].as_str().unwrap().to_owned();
+    while sandbox.run_requests().await < 8 {
+        tokio::task::yield_now().await;
+    }
+    let pid = server.process.0.id();
+    signal(pid, "-STOP");
+    let second = sandbox.create("other", &[]);
+    signal(pid, "-CONT");
+    assert_eq!(second.code, 8, "{second:?}");
+    assert!(second.stderr.contains(&pid.to_string()), "{second:?}");
+    let view = server
+        .view(
+            "project_status",
+            json!({"run_id": run_id, "wait_seconds": 60}),
+        )
+        .await;
+    assert_eq!(view["state"], "succeeded", "{view}");
+    assert_each_exists_once(&sandbox).await;
+}

@@ -87,7 +87,7 @@ RULES = [
         "a second look when an undo finds nothing",
         f"{ENGINE_DIR}/run_op.rs",
         "            Ok(Ok(Undone::NotThere)) if looked => {",
-        "            Ok(Ok(Undone::NotThere)) if looked || was_there || !open => {",
+        "            Ok(Ok(Undone::NotThere)) if looked || looked == looked => {",
         ENGINE,
     ),
     (
@@ -95,6 +95,13 @@ RULES = [
         f"{ENGINE_DIR}/run_op.rs",
         "            wait = wait.max(self.timing.settle);",
         "            wait = wait.min(self.timing.settle);",
+        ENGINE,
+    ),
+    (
+        "the settle time before an undo of what may be under way",
+        f"{ENGINE_DIR}/run_op.rs",
+        "    if open {\n        turn.wait(cx, turn.timing.settle).await;",
+        "    if open {\n        turn.wait(cx, turn.timing.settle * 0).await;",
         ENGINE,
     ),
     (

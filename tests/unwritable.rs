@@ -53,3 +53,57 @@ async fn serve_lives_is_not_ready_and_answers_a_typed_error() {
         "{error}"
     );
 }
+
+/// A command whose files may not grow beyond so many blocks: its disk is full there.
+fn with_a_small_disk(sandbox: &Sandbox, blocks: u32, args: &[&str]) -> std::process::Command {
+    let plain = sandbox.forgeline(args);
+    let mut command = std::process::Command::new("bash");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script]).arg(plain.get_program());
+    command.args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_stops_the_run_says_so_and_loses_nothing() {
+    let mut stopped = 0;
+    for blocks in [40, 60, 80, 100, 120, 140, 160] {
+        let sandbox = Sandbox::start("0ms");
+        let full = run(&mut with_a_small_disk(
+            &sandbox,
+            blocks,
+            &["create", "shop"],
+        ));
+        if full.code != 0 {
+            stopped += 1;
+            assert_eq!(full.code, 3, "{blocks}: {full:?}");
+            assert!(
+                full.stderr.contains("cannot be written"),
+                "{blocks}: {full:?}"
+            );
+            assert!(
+                full.stderr.contains("free disk space"),
+                "{blocks}: {full:?}"
+            );
+        }
+        let again = sandbox.create("shop", &[]);
+        assert_eq!(again.code, 0, "{blocks}: {again:?}");
+        let store = sandbox.store().await;
+        for (what, count) in [("gitea", 1), ("github", 1), ("namespaces", 1)] {
+            assert_eq!(
+                store[what].as_array().unwrap().len(),
+                count,
+                "{blocks}: {store}"
+            );
+        }
+        assert_eq!(store["gitea"][0]["mirrors"].as_array().unwrap().len(), 1);
+        assert_eq!(store["gitea"][0]["issues"].as_array().unwrap().len(), 1);
+    }
+    assert!(stopped > 2, "the disk was full {stopped} times");
+}

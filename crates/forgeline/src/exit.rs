@@ -22,7 +22,10 @@ pub(crate) fn code(view: &RunView) -> u8 {
         Some(
             RunState::Succeeded | RunState::Planned | RunState::Running | RunState::Compensating,
         ) => OK,
-        Some(RunState::Interrupted) => INTERRUPTED,
+        // The journal refused, or somebody stopped the command.
+        Some(RunState::Interrupted) => error
+            .filter(|code| *code == CONFIGURATION)
+            .unwrap_or(INTERRUPTED),
         Some(RunState::Compensated) if !view.left_behind.is_empty() => LEFT,
         Some(RunState::Compensated) => match error {
             Some(CONFLICT) => CONFLICT,

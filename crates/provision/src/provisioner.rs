@@ -211,7 +211,18 @@ impl Provisioner {
 
     async fn view(&self, run: &RunId, joined: bool) -> RunView {
         match self.engine.snapshot(run).await {
-            Ok(snapshot) => RunView::of(&snapshot, self.environment(), joined),
+            Ok(snapshot) => {
+                let mut view = RunView::of(&snapshot, self.environment(), joined);
+                if view.state == Some(RunState::Interrupted) {
+                    // The run stands still because of this; it has no error of its own.
+                    let trouble = self
+                        .engine
+                        .trouble()
+                        .map(|error| errors::of_journal(&error));
+                    view.error = view.error.or(trouble);
+                }
+                view
+            }
             Err(error) => RunView::refused(self.environment(), None, errors::of_engine(&error)),
         }
     }

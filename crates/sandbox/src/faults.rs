@@ -53,6 +53,11 @@ pub enum Fault {
         /// The body.
         text: String,
     },
+    /// The system goes down at this request: its connection breaks without effect, and for a while new ones are refused.
+    Down {
+        /// How long, in milliseconds.
+        ms: u64,
+    },
     /// Somebody else acts right before the request is handled: a seed as `POST /_sandbox/seed` takes it.
     Meanwhile {
         /// The seed.

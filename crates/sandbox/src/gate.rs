@@ -45,14 +45,15 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     if !gate.world.latency.is_zero() {
         tokio::time::sleep(gate.world.latency).await;
     }
-    let response = with_fault(&gate.world, fault, request, next).await;
+    let response = with_fault(&gate, fault, request, next).await;
     if let Some(logged) = gate.world.state().log.get_mut(entry) {
         logged.status = response.status().as_u16();
     }
     response
 }
 
-async fn with_fault(world: &World, fault: Option<Fault>, request: Request, next: Next) -> Response {
+async fn with_fault(gate: &Gate, fault: Option<Fault>, request: Request, next: Next) -> Response {
+    let world = &gate.world;
     let Some(fault) = fault else {
         return next.run(request).await;
     };
@@ -116,6 +117,14 @@ async fn with_fault(world: &World, fault: Option<Fault>, request: Request, next:
             let message: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let text = text.replace("\"$id\"", &message["id"].to_string());
             ([(http::header::CONTENT_TYPE, "application/json")], text).into_response()
+        }
+        Fault::Down { ms } => {
+            let down = (gate.system, Duration::from_millis(ms));
+            // Nobody hears it while it is down already.
+            let _ = world.downs.send(down);
+            // The listener closes before the asker can come again.
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            broken()
         }
         Fault::Meanwhile { seed } => match world.seed(seed).await {
             Ok(_) => next.run(request).await,

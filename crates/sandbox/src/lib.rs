@@ -12,6 +12,7 @@ mod gitea;
 mod gitea_mcp;
 mod github;
 mod kubernetes;
+mod listening;
 mod server;
 mod world;
 

@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
@@ -15,6 +13,7 @@ use crate::faults::FaultOrder;
 use crate::gate::{Gate, pass};
 use crate::gitea::Gitea;
 use crate::github::GitHub;
+use crate::listening::{Port, serve};
 use crate::world::{Credential, Profile, Role, World};
 
 /// How a sandbox is started.
@@ -90,15 +89,12 @@ impl Sandbox {
         let mut listeners = Vec::new();
         for index in 0..5 {
             let port = options.first_port.map_or(0, |first| first + index);
-            listeners.push(
-                TcpListener::bind(("127.0.0.1", port))
-                    .await
-                    .map_err(|error| failed(&format!("port {port}: {error}")))?,
-            );
+            let taken = Port::take(port);
+            listeners.push(taken.map_err(|error| failed(&format!("port {port}: {error}")))?);
         }
         let mut addresses = listeners
             .iter()
-            .map(|listener| listener.local_addr().map_err(|error| failed(&error)));
+            .map(|listener| listener.address().map_err(|error| failed(&error)));
         let mut next = || {
             addresses
                 .next()
@@ -113,8 +109,13 @@ impl Sandbox {
         };
         let control_bearer = random("control");
         let routers = routers(&world, &addresses, &control_bearer);
-        for (listener, router) in listeners.into_iter().zip(routers) {
-            serve(listener, router, stop.clone());
+        for (port, (system, router)) in listeners.into_iter().zip(routers) {
+            let served = serve(system, port, router, stop.clone(), world.downs.clone());
+            tokio::spawn(async move {
+                if let Err(error) = served.await {
+                    tracing::error!(%error, system, "a stand-in stopped");
+                }
+            });
         }
         Ok(Self {
             world,
@@ -230,7 +231,11 @@ impl std::fmt::Debug for Sandbox {
     }
 }
 
-fn routers(world: &World, addresses: &Addresses, control_bearer: &str) -> [Router; 5] {
+fn routers(
+    world: &World,
+    addresses: &Addresses,
+    control_bearer: &str,
+) -> [(&'static str, Router); 5] {
     let gitea = Gitea {
         world: world.clone(),
         base: format!("http://{}", addresses.gitea),
@@ -244,35 +249,22 @@ fn routers(world: &World, addresses: &Addresses, control_bearer: &str) -> [Route
             system,
             world: world.clone(),
         };
-        router.layer(axum::middleware::from_fn_with_state(gate, pass))
+        let router = router.layer(axum::middleware::from_fn_with_state(gate, pass));
+        (system, router)
     };
     [
         gated("gitea_mcp", crate::gitea_mcp::router(gitea.clone())),
         gated("gitea", crate::gitea::router(gitea)),
         gated("github", crate::github::router(github)),
         gated("kubernetes", crate::kubernetes::router(world.clone())),
-        crate::control::router(Control {
-            world: world.clone(),
-            bearer: control_bearer.to_owned(),
-        }),
+        (
+            "control",
+            crate::control::router(Control {
+                world: world.clone(),
+                bearer: control_bearer.to_owned(),
+            }),
+        ),
     ]
-}
-
-fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let listener = listener.tap_io(|stream| {
-        // Without it every answer in two writes costs 40 ms.
-        drop(stream.set_nodelay(true));
-    });
-    tokio::spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            result = axum::serve(listener, router).into_future() => {
-                if let Err(error) = result {
-                    tracing::error!(%error, "a stand-in stopped");
-                }
-            }
-        }
-    });
 }
 
 /// A throwaway secret: good enough for a world that ends with the process.

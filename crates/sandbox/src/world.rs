@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) profile: Profile,
     /// How many requests hang because a fault was ordered.
     pub(crate) hung: Arc<tokio::sync::watch::Sender<usize>>,
+    /// Systems that are to be gone for a while.
+    pub(crate) downs: tokio::sync::broadcast::Sender<crate::listening::Down>,
 }
 
 pub(crate) struct State {
@@ -86,6 +88,7 @@ impl World {
             latency,
             profile,
             hung: Arc::new(tokio::sync::watch::channel(0).0),
+            downs: tokio::sync::broadcast::channel(64).0,
         }
     }
 

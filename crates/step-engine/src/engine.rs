@@ -145,6 +145,11 @@ impl Engine {
         }
     }
 
+    /// Why the journal refused and this process stopped acting. `None`: it did not.
+    pub fn trouble(&self) -> Option<JournalError> {
+        self.inner.halted.borrow().clone()
+    }
+
     /// Begins a run, joins the one that is under way, or says why not. A run goes on when the caller goes away.
     ///
     /// # Errors

@@ -81,6 +81,7 @@ pub(super) fn columns() -> Vec<Column> {
     let secondary = r#"{"message": "You have exceeded a secondary rate limit."}"#;
     vec![
         quick("lost before", Fault::LostBefore),
+        quick("connection refused", Fault::Down { ms: 40 }),
         quick("lost after", Fault::LostAfter),
         quick("502 after", Fault::StatusAfter { status: 502 }),
         quick("503 once", status(503, &[], "")),

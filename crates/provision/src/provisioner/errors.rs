@@ -99,6 +99,6 @@ pub(crate) fn of_engine(error: &EngineError) -> ErrorView {
     }
 }
 
-fn of_journal(error: &JournalError) -> ErrorView {
+pub(crate) fn of_journal(error: &JournalError) -> ErrorView {
     ErrorView::new(error.code(), error.to_string(), error.remedy())
 }

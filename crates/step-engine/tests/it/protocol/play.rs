@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::instance::{Instance, request};
 use super::judge::{judge, persons_work_is_there};
-use super::upstream::{Choice, Deed, Key, Seen, Upstream};
+use super::upstream::{Choice, Deed, Key, SETTLE, Seen, Trouble, Upstream};
 
 /// How the call is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +35,12 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// An effect comes later than any settle time: only the last look finds it.
+    fn outlasts_the_run(&self) -> bool {
+        let late = |choice: &Choice| matches!(choice, Choice::Trouble(Trouble::Late(after)) if Duration::from_millis(*after) > SETTLE);
+        self.choices.iter().any(|(_, choice)| late(choice))
+    }
+
     pub(crate) fn has(&self, deed: Deed) -> bool {
         self.choices
             .iter()
@@ -85,13 +91,21 @@ pub(crate) async fn play(schedule: &Schedule) -> Outcome {
     }
     let mut unrest: Vec<String> = home.rest(false).await.err().into_iter().collect();
     let state = state_of(&home, first.as_ref()).await;
+    let mut violations = Vec::new();
+    if !schedule.outlasts_the_run() {
+        let early = judge(&upstream, &home, schedule).await;
+        let early = early
+            .into_iter()
+            .map(|why| format!("when the run ended: {why}"));
+        violations.extend(early);
+    }
     unrest.extend(home.repeat(schedule.mode).await.err());
     unrest.extend(home.rest(true).await.err());
     unrest.extend(away.rest(true).await.err());
     let happened =
         upstream.happened() == schedule.choices.len() && crash.fired() == schedule.crash.is_some();
     let (records, log) = (crash.seen(), upstream.log());
-    let mut violations = judge(&upstream, &home, schedule).await;
+    violations.extend(judge(&upstream, &home, schedule).await);
     violations.extend(judge(&upstream, &away, schedule).await);
     violations.extend(unrest);
     violations.extend(persons_work_is_there(&upstream, schedule));

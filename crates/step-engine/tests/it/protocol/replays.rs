@@ -5,7 +5,7 @@ use forgeline_step_engine::fault::CrashPoint;
 
 use super::play::{Mode, Outcome, Schedule};
 use super::played;
-use super::upstream::{Choice, Deed, Trouble};
+use super::upstream::{Choice, Deed, SETTLE, Trouble};
 
 /// What comes to the nth request with these words.
 fn at(words: &str, nth: usize, choice: Choice) -> ((String, usize), Choice) {
@@ -67,6 +67,22 @@ fn reads_that_lag_behind_a_clean_creation_hide_nothing_from_an_undo() {
             .choices
             .push((look.key, Choice::Trouble(Trouble::Lagging)));
         is_undone(&lagging);
+    }
+}
+
+#[test]
+fn an_undo_does_not_look_for_what_may_be_under_way_before_a_settle_time_has_passed() {
+    for lost in [Trouble::LostBefore, Trouble::LostAfter, Trouble::Late(30)] {
+        let cancelled = [
+            deed("create shop", 1, Deed::Cancels),
+            trouble("create shop", 1, lost),
+        ];
+        let log = is_undone(&schedule(Mode::Plain, cancelled)).log;
+        let first = |words: &str| log.iter().find(|seen| seen.key.0 == words).unwrap().at;
+        assert!(
+            first("look at shop") - first("create shop") >= SETTLE,
+            "{lost:?}"
+        );
     }
 }
 

@@ -113,6 +113,7 @@ pub(crate) enum Choice {
 pub(crate) struct Seen {
     pub(crate) key: Key,
     pub(crate) reads: bool,
+    pub(crate) at: Instant,
 }
 
 #[derive(Default)]
@@ -259,6 +260,7 @@ impl Upstream {
         state.log.push(Seen {
             key: key.clone(),
             reads,
+            at: Instant::now(),
         });
         let chosen: Vec<Choice> = state
             .choices
