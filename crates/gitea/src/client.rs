@@ -54,6 +54,16 @@ impl Gitea {
         }
     }
 
+    /// The same client, its REST requests with another priority.
+    #[must_use]
+    pub fn with_priority(&self, priority: forgeline_upstream::Priority) -> Self {
+        let rest = self.rest.as_ref().map(|rest| rest.with_priority(priority));
+        Self {
+            rest,
+            ..self.clone()
+        }
+    }
+
     /// Where the token of the gitea-mcp server came from.
     pub fn mcp_token(&self) -> &TokenHandle {
         self.mcp.token()
@@ -239,6 +249,15 @@ impl Gitea {
 
     /// All pages of a list: until `X-Total-Count` is reached or a page is empty, never by a page's length.
     pub(crate) async fn get_all(&self, operation: &str, path: &str) -> Result<Vec<Value>, Error> {
+        self.get_all_as(operation, path).await
+    }
+
+    /// As [`Gitea::get_all`], each item read as `T` page by page.
+    pub(crate) async fn get_all_as<T: serde::de::DeserializeOwned>(
+        &self,
+        operation: &str,
+        path: &str,
+    ) -> Result<Vec<T>, Error> {
         let joint = if path.contains('?') { '&' } else { '?' };
         let mut all = Vec::new();
         for page in 1.. {
@@ -248,7 +267,7 @@ impl Gitea {
                 .headers
                 .get("x-total-count")
                 .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-            let items = reply.body.as_array().cloned().unwrap_or_default();
+            let items: Vec<T> = read("gitea", operation, reply.body)?;
             let empty = items.is_empty();
             all.extend(items);
             if empty || total.is_some_and(|total| all.len() >= total) {

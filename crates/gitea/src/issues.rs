@@ -218,6 +218,22 @@ impl Gitea {
             .any(|issue| !issue["body"].as_str().unwrap_or_default().contains(text)))
     }
 
+    /// How many issues and pull requests there are, open and closed.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn issue_count(&self, name: &FullName) -> Result<u64, Error> {
+        let operation = format!("count the issues of repository {name}");
+        let path = format!("/repos/{name}/issues?state=all&limit=1&page=1");
+        let reply = self
+            .send(&operation, http::Method::GET, &path, None)
+            .await?;
+        let total = reply.headers.get("x-total-count");
+        let total = total.and_then(|value| value.to_str().ok()?.parse().ok());
+        let shown = reply.body.as_array().map_or(0, Vec::len);
+        Ok(total.unwrap_or(u64::try_from(shown).unwrap_or(u64::MAX)))
+    }
+
     /// Whether any issue or pull request has this label.
     ///
     /// # Errors

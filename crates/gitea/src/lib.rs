@@ -19,5 +19,5 @@ pub use commits::{CommitFiles, NewFile};
 pub use dialect::{Dialect, Mapping, Operation};
 pub use issues::{Issue, Label, NewIssue};
 pub use mirrors::{NewPushMirror, PushMirror};
-pub use repositories::{Commit, Content, NewRepository, Refs, Repository};
+pub use repositories::{Commit, Content, NewRepository, PullHead, PullRequest, Refs, Repository};
 pub use server::{MirrorSettings, Route, Scopes};

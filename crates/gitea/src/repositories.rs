@@ -47,6 +47,38 @@ pub struct Repository {
     /// New repositories can be generated from it.
     #[serde(default)]
     pub template: bool,
+    /// When something last happened in it. `None`: the server does not say.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+    /// How many people starred it.
+    #[serde(default)]
+    pub stars_count: u64,
+    /// Releases, drafts included.
+    #[serde(default)]
+    pub release_counter: u64,
+}
+
+/// A pull request; only what we use.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PullRequest {
+    /// Its number among issues and pull requests.
+    pub number: u64,
+    /// For people.
+    #[serde(default)]
+    pub html_url: String,
+    /// What is to be merged.
+    pub head: PullHead,
+    /// Comments in it.
+    #[serde(default)]
+    pub comments: u64,
+}
+
+/// The branch of a pull request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PullHead {
+    /// The branch's name.
+    #[serde(rename = "ref", default)]
+    pub branch: String,
 }
 
 /// A repository to create, with an initial commit on `main`.
@@ -89,6 +121,26 @@ impl Gitea {
             .get_if_there(&operation, &format!("/repos/{name}"))
             .await?;
         body.map(|body| read("gitea", &operation, body)).transpose()
+    }
+
+    /// All repositories of a user or an organisation that this token sees.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn repositories_of(&self, owner: &str) -> Result<Vec<Repository>, Error> {
+        let operation = format!("list the repositories of {owner}");
+        let path = format!("/users/{owner}/repos");
+        self.get_all_as(&operation, &path).await
+    }
+
+    /// The open pull requests of a repository: number, branch that is to be merged, who opened it.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn open_pulls(&self, name: &FullName) -> Result<Vec<PullRequest>, Error> {
+        let operation = format!("list the pull requests of repository {name}");
+        let path = format!("/repos/{name}/pulls?state=open");
+        self.get_all_as(&operation, &path).await
     }
 
     /// Creates a repository, over gitea-mcp where that has a tool, and proves it: by the reply, which carries id and

@@ -40,6 +40,18 @@ pub struct Repository {
     /// Lower case.
     #[serde(default)]
     pub topics: Vec<String>,
+    /// When something last happened in it. `None`: the server does not say.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+    /// When somebody last pushed to it; of an empty repository when it was made.
+    #[serde(default)]
+    pub pushed_at: Option<Timestamp>,
+    /// How many people starred it.
+    #[serde(default)]
+    pub stargazers_count: u64,
+    /// Open issues and pull requests.
+    #[serde(default)]
+    pub open_issues_count: u64,
 }
 
 /// A repository to create: empty, so that the first pushed branch becomes its default, and without a wiki.
@@ -84,6 +96,46 @@ impl GitHub {
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// All repositories of an owner that this token sees: of the user behind it, else of an organisation, else the public
+    /// ones of another user.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn repositories_of(&self, owner: &str) -> Result<Vec<Repository>, Error> {
+        let operation = format!("list the repositories of {owner}");
+        if self.login().await?.eq_ignore_ascii_case(owner) {
+            let mut own = self
+                .pages(&operation, "/user/repos?affiliation=owner")
+                .await?;
+            own.retain(|found| is_of(found, owner));
+            return Ok(own);
+        }
+        match self
+            .pages(&operation, &format!("/orgs/{owner}/repos?type=all"))
+            .await
+        {
+            Err(error) if error.kind == Kind::NotFound => {
+                self.pages(&operation, &format!("/users/{owner}/repos?type=owner"))
+                    .await
+            }
+            listed => listed,
+        }
+    }
+
+    async fn pages(&self, operation: &str, path: &str) -> Result<Vec<Repository>, Error> {
+        let mut all = Vec::new();
+        for page in 1.. {
+            let path = format!("{path}&per_page=100&page={page}");
+            let reply = self.send(operation, Method::GET, &path, None).await?;
+            let listed: Vec<Repository> = read(operation, reply.body)?;
+            all.extend(listed);
+            if !has_next(&reply.headers) {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     /// Creates an empty repository; the reply carries id and name, which proves it.
@@ -239,12 +291,7 @@ impl GitHub {
                     .into_iter()
                     .map(|found| (found.name, found.object.sha)),
             );
-            let more = reply
-                .headers
-                .get("link")
-                .and_then(|link| link.to_str().ok())
-                .is_some_and(|link| link.contains("rel=\"next\""));
-            if !more {
+            if !has_next(&reply.headers) {
                 break;
             }
         }
@@ -270,6 +317,16 @@ impl GitHub {
             .as_array()
             .is_some_and(|issues| !issues.is_empty()))
     }
+}
+
+fn has_next(headers: &http::HeaderMap) -> bool {
+    let link = headers.get("link").and_then(|link| link.to_str().ok());
+    link.is_some_and(|link| link.contains("rel=\"next\""))
+}
+
+fn is_of(repository: &Repository, owner: &str) -> bool {
+    let found = repository.full_name.split_once('/');
+    found.is_some_and(|(of, _)| of.eq_ignore_ascii_case(owner))
 }
 
 #[derive(Deserialize)]

@@ -93,6 +93,15 @@ impl Kubernetes {
         Self { throttle, ..self }
     }
 
+    /// The same client for requests of another priority.
+    #[must_use]
+    pub fn with_priority(&self, priority: forgeline_upstream::Priority) -> Self {
+        Self {
+            throttle: self.throttle.with_priority(priority),
+            ..self.clone()
+        }
+    }
+
     /// What the requests are authenticated with, for messages.
     pub fn credential(&self) -> &str {
         &self.credential

@@ -12,6 +12,8 @@ pub use policy::{Policy, Subject};
 pub const RUN_ID: &str = "forgeline.dev/run-id";
 /// Label and annotation: the project it belongs to.
 pub const PROJECT: &str = "forgeline.dev/project";
+/// Annotation: when a throwaway ends (RFC 3339).
+pub const EXPIRES_AT: &str = "forgeline.dev/expires-at";
 /// Annotation of Flux: the object is never pruned, so that a branch that goes away takes no namespace with it.
 const KEEP: &str = "kustomize.toolkit.fluxcd.io/prune";
 /// The field manager of server-side apply.

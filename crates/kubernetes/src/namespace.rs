@@ -27,6 +27,8 @@ pub struct Namespace {
     pub run_id: Option<String>,
     /// The project it belongs to, from our annotation.
     pub project: Option<String>,
+    /// When a throwaway ends, from our annotation.
+    pub expires_at: Option<Timestamp>,
     /// It is going away.
     pub terminating: bool,
     /// Why it cannot go away, from its conditions; empty when nothing is said.
@@ -87,6 +89,11 @@ impl From<Raw> for Namespace {
         Self {
             run_id: raw.metadata.annotations.get(manifest::RUN_ID).cloned(),
             project: raw.metadata.annotations.get(manifest::PROJECT).cloned(),
+            expires_at: raw
+                .metadata
+                .annotations
+                .get(manifest::EXPIRES_AT)
+                .and_then(|at| at.parse().ok()),
             name: raw.metadata.name,
             uid: raw.metadata.uid,
             resource_version: raw.metadata.resource_version,
@@ -119,6 +126,49 @@ impl Kubernetes {
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// All namespaces of the cluster.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn namespaces(&self) -> Result<Vec<Namespace>, Error> {
+        let operation = "list the namespaces";
+        let mut all = Vec::new();
+        let mut from = String::new();
+        loop {
+            let path = format!("/api/v1/namespaces?limit=500{from}");
+            let mut body = self.send(operation, Method::GET, &path, None).await?;
+            let items = body["items"].take();
+            for item in items.as_array().cloned().unwrap_or_default() {
+                all.push(read(operation, item)?);
+            }
+            match body["metadata"]["continue"].as_str() {
+                Some(next) if !next.is_empty() => {
+                    // base64 for use in addresses (API concepts, "Retrieving large results sets in chunks").
+                    from = format!("&continue={next}");
+                }
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// Sets when a throwaway's namespace ends, on exactly this namespace.
+    ///
+    /// # Errors
+    /// As every write; [`Kind::Conflict`] when the uid is another one.
+    pub async fn set_expiry(&self, name: &str, uid: &str, at: Timestamp) -> Result<(), Error> {
+        let operation = format!("prolong namespace {name}");
+        let path = format!(
+            "/api/v1/namespaces/{}?fieldManager={MANAGER}",
+            segment(name)?
+        );
+        // A uid in a patch is a precondition (API concepts, "Object names and IDs").
+        let body = json!({"metadata": {"uid": uid, "annotations": {manifest::EXPIRES_AT: format!("{at:.0}")}}});
+        let patch = Some(("application/merge-patch+json", &body));
+        self.send(&operation, Method::PATCH, &path, patch)
+            .await
+            .map(drop)
     }
 
     /// Creates the namespace with a POST, which proves authorship; see [`manifest::namespace`].
@@ -229,14 +279,22 @@ impl Kubernetes {
     ) -> Result<Deleted, Error> {
         let end = tokio::time::Instant::now() + patience;
         let mut pause = Duration::from_millis(50);
+        let mut absent = false;
         loop {
             let now = self
                 .namespace(&namespace.name)
                 .await?
                 .filter(|now| now.uid == namespace.uid);
             let Some(now) = now else {
-                return Ok(Deleted::Gone);
+                // A 404 may come from something in front: it is gone when two looks say so.
+                if absent {
+                    return Ok(Deleted::Gone);
+                }
+                absent = true;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
             };
+            absent = false;
             if tokio::time::Instant::now() + pause > end {
                 return Ok(Deleted::Terminating(now.blocked_by));
             }

@@ -67,6 +67,7 @@ pub(crate) fn router(github: GitHub) -> Router {
     Router::new()
         .route("/user", get(user))
         .route("/users/{owner}", get(owner))
+        .route("/users/{owner}/repos", get(user_repositories))
         .route("/user/repos", get(my_repositories).post(create_own))
         .route(
             "/orgs/{org}/repos",
@@ -159,7 +160,11 @@ fn json_of(github: &GitHub, repository: &Repository) -> Value {
         "default_branch": crate::git::head(&dir),
         "html_url": format!("{}/{}", github.base, repository.full_name()),
         "clone_url": format!("{}/{}.git", github.base, repository.full_name()),
-        "created_at": repository.created_at.to_string(),
+        "created_at": github.world.told(repository.created_at),
+        "updated_at": github.world.told(repository.active_at()),
+        "pushed_at": github.world.told(repository.pushed_at),
+        "stargazers_count": repository.stars,
+        "open_issues_count": repository.issues.len(),
         "topics": repository.topics,
         "permissions": {"admin": true, "push": true, "pull": true},
     })
@@ -336,12 +341,16 @@ struct Page {
 fn paged(github: &GitHub, path: &str, page: &Page, all: Vec<Value>) -> Response {
     let size = page.per_page.unwrap_or(30).clamp(1, 100);
     let number = page.page.unwrap_or(1).max(1);
-    let more = all.len() > number * size;
-    let shown: Vec<Value> = all
-        .into_iter()
-        .skip((number - 1) * size)
-        .take(size)
-        .collect();
+    let from = all.into_iter().skip((number - 1) * size);
+    one_page(github, path, page, from.take(size + 1).collect())
+}
+
+/// A page, given with one item more where there is a next one.
+fn one_page(github: &GitHub, path: &str, page: &Page, mut shown: Vec<Value>) -> Response {
+    let size = page.per_page.unwrap_or(30).clamp(1, 100);
+    let number = page.page.unwrap_or(1).max(1);
+    let more = shown.len() > size;
+    shown.truncate(size);
     let mut response = Json(shown).into_response();
     if more
         && let Ok(link) = HeaderValue::from_str(&format!(
@@ -361,21 +370,9 @@ async fn my_repositories(
     Query(page): Query<Page>,
 ) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
-    let mine: Vec<Repository> = github
-        .world
-        .state()
-        .github
-        .repositories
-        .values()
-        .filter(|one| owns(&caller.user, one))
-        .cloned()
-        .collect();
-    Ok(paged(
-        &github,
-        "/user/repos",
-        &page,
-        mine.iter().map(|one| json_of(&github, one)).collect(),
-    ))
+    Ok(listed(&github, "/user/repos", &page, |one| {
+        owns(&caller.user, one)
+    }))
 }
 
 async fn org_repositories(
@@ -385,22 +382,46 @@ async fn org_repositories(
     Query(page): Query<Page>,
 ) -> Answer {
     let caller = authenticate(&github.world, &headers)?;
-    let of_org: Vec<Repository> = {
+    let path = format!("/orgs/{org}/repos");
+    Ok(listed(&github, &path, &page, |one| {
+        one.owner == org && (!one.private || owns(&caller.user, one))
+    }))
+}
+
+/// The public repositories of a user.
+async fn user_repositories(
+    State(github): State<GitHub>,
+    Path(user): Path<String>,
+    headers: HeaderMap,
+    Query(page): Query<Page>,
+) -> Answer {
+    authenticate(&github.world, &headers)?;
+    let path = format!("/users/{user}/repos");
+    Ok(listed(&github, &path, &page, |one| {
+        one.owner.eq_ignore_ascii_case(&user) && !one.private
+    }))
+}
+
+fn listed(
+    github: &GitHub,
+    path: &str,
+    page: &Page,
+    keep: impl Fn(&Repository) -> bool,
+) -> Response {
+    let size = page.per_page.unwrap_or(30).clamp(1, 100);
+    let from = (page.page.unwrap_or(1).max(1) - 1) * size;
+    let shown: Vec<Repository> = {
         let state = github.world.state();
-        state
-            .github
-            .repositories
-            .values()
-            .filter(|one| one.owner == org && (!one.private || owns(&caller.user, one)))
-            .cloned()
-            .collect()
+        let kept = state.github.repositories.values().filter(|one| keep(one));
+        // One more than is shown: it says that there is a next page.
+        kept.skip(from).take(size + 1).cloned().collect()
     };
-    Ok(paged(
-        &github,
-        &format!("/orgs/{org}/repos"),
-        &page,
-        of_org.iter().map(|one| json_of(&github, one)).collect(),
-    ))
+    let shown: Vec<Value> = shown.iter().map(|one| json_of(github, one)).collect();
+    let first = Page {
+        page: page.page,
+        per_page: page.per_page,
+    };
+    one_page(github, path, &first, shown)
 }
 
 async fn read_repository(

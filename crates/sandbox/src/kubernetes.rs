@@ -55,7 +55,9 @@ pub(crate) fn router(world: World) -> Router {
         )
         .route(
             "/api/v1/namespaces/{namespace}",
-            get(read_namespace).delete(delete_namespace),
+            get(read_namespace)
+                .delete(delete_namespace)
+                .patch(annotate_namespace),
         )
         .route(
             "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
@@ -156,13 +158,42 @@ fn allows(caller: &Credential, right: &str) -> bool {
     caller.scopes.contains(right) || caller.scopes.contains(verb)
 }
 
-async fn list_namespaces(State(world): State<World>, headers: HeaderMap) -> Answer {
+#[derive(serde::Deserialize)]
+struct Chunk {
+    limit: Option<usize>,
+    #[serde(rename = "continue")]
+    from: Option<usize>,
+}
+
+async fn list_namespaces(
+    State(world): State<World>,
+    headers: HeaderMap,
+    axum::extract::Query(chunk): axum::extract::Query<Chunk>,
+) -> Answer {
     authorise(&world, &headers, "list namespaces")?;
-    let items = world.state().cluster.namespaces();
-    Ok(
-        Json(json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": items}))
-            .into_response(),
-    )
+    let all = world.state().cluster.namespaces();
+    let from = chunk.from.unwrap_or(0);
+    let to = chunk
+        .limit
+        .map_or(all.len(), |limit| (from + limit).min(all.len()));
+    let shown = all.get(from..to).unwrap_or_default().iter().cloned();
+    let items: Vec<Value> = shown.map(|one| told(&world, one)).collect();
+    let mut metadata = json!({});
+    if to < all.len() {
+        metadata["continue"] = json!(to.to_string());
+    }
+    let list =
+        json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": metadata, "items": items});
+    Ok(Json(list).into_response())
+}
+
+/// A namespace as answers show it, with the hours that have passed since by order.
+fn told(world: &World, mut namespace: Value) -> Value {
+    let made = namespace["metadata"]["creationTimestamp"].as_str();
+    if let Some(made) = made.and_then(|made| made.parse().ok()) {
+        namespace["metadata"]["creationTimestamp"] = json!(world.told(made));
+    }
+    namespace
 }
 
 async fn create_namespace(
@@ -217,7 +248,23 @@ async fn read_namespace(
         .cluster
         .namespace(&name)
         .ok_or_else(|| Refusal::not_found("namespaces", &name))?;
-    Ok(Json(found).into_response())
+    Ok(Json(told(&world, found)).into_response())
+}
+
+/// A merge patch of a namespace's annotations.
+async fn annotate_namespace(
+    State(world): State<World>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Json(patch): Json<Value>,
+) -> Answer {
+    authorise(&world, &headers, "patch namespaces")?;
+    let patched = world.state().cluster.annotate_namespace(&name, &patch);
+    match patched {
+        Some(Ok(namespace)) => Ok(Json(told(&world, namespace)).into_response()),
+        Some(Err(())) => Err(Refusal::new(409, "Conflict", "uid mismatch")),
+        None => Err(Refusal::not_found("namespaces", &name)),
+    }
 }
 
 async fn delete_namespace(

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use forge::{Forge, Issue, Mirror, Repository};
+pub(crate) use forge::{Forge, Issue, Mirror, Pull, Repository};
 pub use profile::Profile;
 pub(crate) use tokens::{Credential, Role};
 
@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) gitea_mcp_tools: Option<Vec<String>>,
     /// `[mirror] ENABLED = false`.
     pub(crate) mirrors_disabled: bool,
+    /// Moments of the past, and how many hours each put everything before it further back.
+    pub(crate) passed: Vec<(jiff::Timestamp, i64)>,
     /// What the infra repository holds at the start, so that views leave it out while nobody changed it.
     pub(crate) infra: Option<u64>,
 }
@@ -80,6 +82,7 @@ impl World {
             log: Vec::new(),
             gitea_mcp_tools: None,
             mirrors_disabled: false,
+            passed: Vec::new(),
             infra: None,
         };
         Self {
@@ -113,6 +116,16 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A time as answers tell it: further back by the hours that have passed since by order.
+    pub(crate) fn told(&self, at: Timestamp) -> String {
+        let passed = self.state().passed.clone();
+        let before = passed.iter().filter(|(moment, _)| at <= *moment);
+        let hours: i64 = before.map(|(_, hours)| hours).sum();
+        let told = at.checked_sub(jiff::SignedDuration::from_hours(hours));
+        // The systems tell whole seconds.
+        format!("{:.0}", told.unwrap_or(at))
+    }
+
     /// Where the bare repository of a forge's repository stands.
     pub(crate) fn git_dir(&self, forge: &str, id: u64) -> PathBuf {
         self.dir.join(forge).join(format!("{id}.git"))
@@ -123,7 +136,7 @@ impl World {
     }
 }
 
-/// The time as the real systems write it: whole seconds, cut off.
+/// The time; the systems tell whole seconds of it.
 pub(crate) fn now() -> Timestamp {
-    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
+    Timestamp::now()
 }

@@ -233,6 +233,20 @@ impl Engine {
         })
     }
 
+    /// Journals a plan: a run in state `planned`, which holds nothing and is never driven. What was seen stands in its
+    /// settings. Answers the row.
+    ///
+    /// # Errors
+    /// A journal that cannot be written.
+    pub async fn keep_plan(&self, request: Request) -> Result<RunRow, EngineError> {
+        let row = RunRow {
+            state: RunState::Planned,
+            ..self.row(request)?
+        };
+        self.inner.journal.admit(row.clone()).await?;
+        Ok(row)
+    }
+
     /// Drives a live run unless this process already does.
     async fn take_up(&self, row: RunRow) -> Result<(), EngineError> {
         let Some(slot) = self.reserve(&row.run_id) else {
@@ -323,7 +337,8 @@ impl Engine {
         };
         let mut earlier = Vec::new();
         for other in self.inner.journal.runs(&query).await? {
-            if other.run_id == row.run_id || other.created_at > row.created_at {
+            let planned = other.state == RunState::Planned;
+            if planned || other.run_id == row.run_id || other.created_at > row.created_at {
                 continue;
             }
             let history = self.inner.journal.history(&other.run_id).await?;

@@ -146,6 +146,7 @@ impl Planner<'_> {
             _ => return None,
         };
         let met = spec.needs.iter().all(|need| self.is_met(need));
+        let met = met && spec.after.iter().all(|before| self.is_over(before));
         met.then(|| Op::Apply {
             step: spec.id.clone(),
             look,
@@ -171,6 +172,14 @@ impl Planner<'_> {
             Some(StepState::Pending) => self.is_passed_over(need),
             _ => false,
         })
+    }
+
+    /// Nothing more happens in it, however it ended.
+    fn is_over(&self, id: &str) -> bool {
+        let failed = self
+            .state(id)
+            .is_some_and(|step| step.state == StepState::Failed);
+        failed || self.is_met(id)
     }
 
     fn is_met(&self, id: &str) -> bool {

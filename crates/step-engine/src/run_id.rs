@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -23,6 +24,15 @@ impl RunId {
     /// The 26 characters, upper case.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// When the name was made, which is when its run was asked for: a ULID begins with the time.
+    pub fn made_at(&self) -> Timestamp {
+        let milliseconds = Ulid::from_string(&self.0).map(|id| id.timestamp_ms());
+        let milliseconds = milliseconds.ok().and_then(|ms| i64::try_from(ms).ok());
+        milliseconds
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+            .unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// The 26 characters in lower case, for topics, labels and host names.

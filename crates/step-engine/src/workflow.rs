@@ -31,6 +31,10 @@ pub struct Workflow {
     /// What a caller needs; the engine only carries it. `None`: the default of whoever serves the workflow.
     #[serde(default)]
     pub scope: Option<String>,
+    /// Its success ends what earlier runs for the same subject made: a later run starts fresh. Only in workflows that are
+    /// built in code.
+    #[serde(default)]
+    pub removes: bool,
     /// What a caller may give, in the file's order.
     pub inputs: Vec<InputSpec>,
     /// The steps, in the file's order.
@@ -48,6 +52,9 @@ pub struct StepSpec {
     pub kind: String,
     /// The steps that must be done before it.
     pub needs: Vec<String>,
+    /// The steps that must be over before it, however they ended. Only in workflows that are built in code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
     /// Its arguments, with references.
     pub with: Value,
     /// How often it is tried.

@@ -123,6 +123,15 @@ impl HttpClient {
         Self { throttle, ..self }
     }
 
+    /// The same client for requests of another priority.
+    #[must_use]
+    pub fn with_priority(&self, priority: crate::throttle::Priority) -> Self {
+        Self {
+            throttle: self.throttle.with_priority(priority),
+            ..self.clone()
+        }
+    }
+
     /// Where the token came from.
     pub fn token(&self) -> &TokenHandle {
         &self.token

@@ -229,7 +229,7 @@ pub(crate) fn issue_json(base: &str, repository: &Repository, issue: &Issue) -> 
         "state": issue.state,
         "user": {"login": issue.user},
         "html_url": format!("{base}/{full_name}/issues/{}", issue.number),
-        "created_at": issue.created_at.to_string(),
+        "created_at": format!("{:.0}", issue.created_at),
     })
 }
 

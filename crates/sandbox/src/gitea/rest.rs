@@ -65,6 +65,8 @@ pub(crate) fn router(gitea: Gitea) -> Router {
             get(server::permissions),
         )
         .route("/api/v1/user", get(user))
+        .route("/api/v1/users/{user}/repos", get(user_repositories))
+        .route("/api/v1/repos/{owner}/{name}/pulls", get(content::pulls))
         .route("/api/v1/user/repos", get(my_repositories).post(create_own))
         .route(
             "/api/v1/orgs/{org}/repos",
@@ -320,6 +322,21 @@ async fn my_repositories(
     }))
 }
 
+/// Of a user or of an organisation.
+async fn user_repositories(
+    State(gitea): State<Gitea>,
+    Path(user): Path<String>,
+    headers: HeaderMap,
+    Query(page): Query<Page>,
+) -> Answer {
+    let caller = authenticate(&gitea.world, &headers)?;
+    scope(&caller, "read:repository")?;
+    Ok(listed(&gitea, &page, |repository| {
+        repository.owner.eq_ignore_ascii_case(&user)
+            && (!repository.private || owns(&caller.user, repository))
+    }))
+}
+
 async fn org_repositories(
     State(gitea): State<Gitea>,
     Path(org): Path<String>,
@@ -334,21 +351,19 @@ async fn org_repositories(
 }
 
 fn listed(gitea: &Gitea, page: &Page, keep: impl Fn(&Repository) -> bool) -> Response {
-    let kept: Vec<Repository> = gitea
-        .world
-        .state()
-        .gitea
-        .repositories
-        .values()
-        .filter(|one| keep(one))
-        .cloned()
-        .collect();
-    paged(
-        page,
-        kept.iter()
-            .map(|one| repository_json(&gitea.world, &gitea.base, one))
-            .collect(),
-    )
+    let (total, shown) = {
+        let state = gitea.world.state();
+        let kept = state.gitea.repositories.values().filter(|one| keep(one));
+        let kept: Vec<&Repository> = kept.collect();
+        let (from, limit) = page.range();
+        let shown = kept.iter().skip(from).take(limit);
+        let shown: Vec<Repository> = shown.map(|one| (*one).clone()).collect();
+        (kept.len(), shown)
+    };
+    let shown = shown.iter();
+    let shown = shown.map(|one| repository_json(&gitea.world, &gitea.base, one));
+    let shown = shown.collect::<Vec<_>>();
+    ([("x-total-count", total.to_string())], Json(shown)).into_response()
 }
 
 /// `limit` is silently capped at 50, as a default installation does.
@@ -358,10 +373,17 @@ struct Page {
     limit: Option<usize>,
 }
 
+impl Page {
+    /// How many come before it, and how many it shows at most.
+    fn range(&self) -> (usize, usize) {
+        let limit = self.limit.unwrap_or(30).clamp(1, 50);
+        (self.page.unwrap_or(1).saturating_sub(1) * limit, limit)
+    }
+}
+
 fn paged(page: &Page, all: Vec<Value>) -> Response {
     let total = all.len();
-    let limit = page.limit.unwrap_or(30).clamp(1, 50);
-    let from = page.page.unwrap_or(1).saturating_sub(1) * limit;
+    let (from, limit) = page.range();
     let shown: Vec<Value> = all.into_iter().skip(from).take(limit).collect();
     ([("x-total-count", total.to_string())], Json(shown)).into_response()
 }

@@ -37,6 +37,7 @@ pub(super) async fn git(State(github): State<GitHub>, request: Request) -> Respo
     )
     .await;
     if rest == "git-receive-pack" {
+        github.world.state().github.pushed(found.id);
         adopt_first_branch(&dir);
     }
     response
@@ -58,6 +59,7 @@ pub(crate) fn receive(
         .map_err(|refusal| format!("remote: refused with {}", refusal.status()))?;
     let dir = world.git_dir("github", found.id);
     crate::git::copied::push(from, &dir).map_err(|error| error.to_string())?;
+    world.state().github.pushed(found.id);
     adopt_first_branch(&dir);
     Ok(())
 }

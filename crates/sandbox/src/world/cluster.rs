@@ -33,7 +33,7 @@ impl Cluster {
         let number = self.next();
         object["metadata"]["uid"] = json!(format!("00000000-0000-4000-8000-{number:012}"));
         object["metadata"]["resourceVersion"] = json!(number.to_string());
-        object["metadata"]["creationTimestamp"] = json!(super::now().to_string());
+        object["metadata"]["creationTimestamp"] = json!(format!("{:.0}", super::now()));
     }
 
     pub(crate) fn touch(&mut self, object: &mut Value) {
@@ -89,12 +89,36 @@ impl Cluster {
         self.namespaces.values().cloned().collect()
     }
 
+    /// Merges annotations into a namespace; an error when the patch names another uid. `None`: there is none.
+    pub(crate) fn annotate_namespace(
+        &mut self,
+        name: &str,
+        patch: &Value,
+    ) -> Option<Result<Value, ()>> {
+        self.sweep();
+        let number = self.next();
+        let object = self.namespaces.get_mut(name)?;
+        let uid = &patch["metadata"]["uid"];
+        if !uid.is_null() && *uid != object["metadata"]["uid"] {
+            return Some(Err(()));
+        }
+        for (key, value) in patch["metadata"]["annotations"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
+            object["metadata"]["annotations"][key] = value.clone();
+        }
+        object["metadata"]["resourceVersion"] = json!(number.to_string());
+        Some(Ok(object.clone()))
+    }
+
     /// Begins a deletion; answers the namespace as it is then.
     pub(crate) fn delete_namespace(&mut self, name: &str) -> Option<Value> {
         let number = self.next();
         let gone = (!self.deletion_hangs).then(|| Timestamp::now() + DELETION);
         let object = self.namespaces.get_mut(name)?;
-        object["metadata"]["deletionTimestamp"] = json!(super::now().to_string());
+        object["metadata"]["deletionTimestamp"] = json!(format!("{:.0}", super::now()));
         object["metadata"]["resourceVersion"] = json!(number.to_string());
         object["status"]["phase"] = json!("Terminating");
         self.going.entry(name.to_owned()).or_insert(gone);

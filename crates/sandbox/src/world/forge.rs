@@ -23,16 +23,29 @@ pub(crate) struct Repository {
     pub(crate) archived: bool,
     pub(crate) topics: Vec<String>,
     pub(crate) created_at: Timestamp,
+    /// When somebody last pushed to it.
+    pub(crate) pushed_at: Timestamp,
+    pub(crate) stars: usize,
     /// The user who created it.
     pub(crate) creator: String,
     pub(crate) issues: Vec<Issue>,
     pub(crate) mirrors: Vec<Mirror>,
+    pub(crate) pulls: Vec<Pull>,
     /// Id and name.
     pub(crate) labels: Vec<(u64, String)>,
     /// Others can be generated from it.
     pub(crate) template: bool,
     /// It was generated and its branches were never listed.
     pub(crate) unlisted: bool,
+}
+
+/// A pull request into the default branch.
+#[derive(Clone, Debug)]
+pub(crate) struct Pull {
+    pub(crate) number: u64,
+    pub(crate) branch: String,
+    pub(crate) title: String,
+    pub(crate) open: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -65,6 +78,12 @@ impl Repository {
         format!("{}/{}", self.owner, self.name)
     }
 
+    /// When something last happened in it.
+    pub(crate) fn active_at(&self) -> Timestamp {
+        let issues = self.issues.iter().map(|issue| issue.created_at);
+        issues.fold(self.created_at.max(self.pushed_at), Timestamp::max)
+    }
+
     pub(crate) fn is(&self, owner: &str, name: &str) -> bool {
         self.owner.eq_ignore_ascii_case(owner) && self.name.eq_ignore_ascii_case(name)
     }
@@ -80,6 +99,13 @@ impl Repository {
 }
 
 impl Forge {
+    /// Somebody pushed to it.
+    pub(crate) fn pushed(&mut self, id: u64) {
+        if let Some(found) = self.repositories.get_mut(&id) {
+            found.pushed_at = super::now();
+        }
+    }
+
     pub(crate) fn find(&self, owner: &str, name: &str) -> Option<&Repository> {
         self.repositories
             .values()
@@ -104,6 +130,16 @@ impl Forge {
         if self.find(owner, name).is_some() {
             return None;
         }
+        let id = self.add_unchecked(owner, name);
+        let made = self.repositories.get_mut(&id)?;
+        description.clone_into(&mut made.description);
+        creator.clone_into(&mut made.creator);
+        made.private = private;
+        Some(id)
+    }
+
+    /// Adds a public repository of `someone`, whose name must be free.
+    pub(crate) fn add_unchecked(&mut self, owner: &str, name: &str) -> u64 {
         self.next_id += 1;
         let id = self.next_id;
         self.moved.remove(&format!("{owner}/{name}").to_lowercase());
@@ -111,20 +147,23 @@ impl Forge {
             id,
             owner: owner.to_owned(),
             name: name.to_owned(),
-            description: description.to_owned(),
-            private,
+            description: String::new(),
+            private: false,
             archived: false,
             topics: Vec::new(),
             created_at: super::now(),
-            creator: creator.to_owned(),
+            pushed_at: super::now(),
+            stars: 0,
+            creator: "someone".to_owned(),
             issues: Vec::new(),
             mirrors: Vec::new(),
+            pulls: Vec::new(),
             labels: Vec::new(),
             template: false,
             unlisted: false,
         };
         self.repositories.insert(id, repository);
-        Some(id)
+        id
     }
 
     /// Where a former name leads.

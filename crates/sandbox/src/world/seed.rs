@@ -32,6 +32,35 @@ pub(crate) enum Seed {
         #[serde(default)]
         template: bool,
     },
+    /// Many empty repositories without git objects: `prefix` and a number of five digits.
+    Repositories {
+        forge: String,
+        owner: String,
+        prefix: String,
+        count: usize,
+    },
+    /// Everything that is there is so many hours older from now on.
+    TimePasses { hours: i64 },
+    /// Somebody makes a repository private or public.
+    Visibility {
+        forge: String,
+        owner: String,
+        name: String,
+        private: bool,
+    },
+    /// Somebody stars a repository.
+    Star {
+        forge: String,
+        owner: String,
+        name: String,
+    },
+    /// An open pull request of a branch into the default one, by somebody.
+    PullRequest {
+        owner: String,
+        name: String,
+        branch: String,
+        title: String,
+    },
     /// A commit pushed to a branch.
     Push {
         forge: String,
@@ -159,7 +188,61 @@ impl World {
                     &files,
                 )
                 .await?;
+                self.state().forge(&forge)?.pushed(id);
                 Ok(json!({"id": id}))
+            }
+            Seed::Repositories {
+                forge,
+                owner,
+                prefix,
+                count,
+            } => {
+                let mut state = self.state();
+                let repositories = state.forge(&forge)?;
+                for number in 0..count {
+                    let name = format!("{prefix}{number:05}");
+                    repositories.add_unchecked(&owner, &name);
+                }
+                Ok(json!({"count": count}))
+            }
+            Seed::TimePasses { hours } => {
+                self.state().passed.push((jiff::Timestamp::now(), hours));
+                Ok(json!({}))
+            }
+            Seed::Visibility {
+                forge,
+                owner,
+                name,
+                private,
+            } => {
+                let mut state = self.state();
+                let found = state.forge(&forge)?.find_mut(&owner, &name);
+                found.ok_or("no such repository")?.private = private;
+                Ok(json!({}))
+            }
+            Seed::Star { forge, owner, name } => {
+                let mut state = self.state();
+                let found = state.forge(&forge)?.find_mut(&owner, &name);
+                found.ok_or("no such repository")?.stars += 1;
+                Ok(json!({}))
+            }
+            Seed::PullRequest {
+                owner,
+                name,
+                branch,
+                title,
+            } => {
+                let mut state = self.state();
+                let found = state.gitea.find_mut(&owner, &name);
+                let found = found.ok_or("no such repository")?;
+                let number = found.next_issue();
+                found.pulls.push(super::Pull {
+                    number,
+                    branch,
+                    title,
+                    open: true,
+                });
+                Ok(json!({"number": number}))
             }
             Seed::Issue {
                 owner,

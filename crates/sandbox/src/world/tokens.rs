@@ -55,6 +55,7 @@ impl Role {
                 "create namespaces",
                 "get namespaces",
                 "delete namespaces",
+                "patch namespaces",
                 "list",
                 "get",
                 "create limitranges",

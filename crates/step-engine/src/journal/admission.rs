@@ -105,6 +105,15 @@ pub(crate) fn admit<'a>(
     earlier: &[&RunRow],
     holders: impl Iterator<Item = &'a RunRow>,
 ) -> Admission {
+    if new.state == RunState::Planned {
+        return Admission::Fresh(Box::new(new.clone()));
+    }
+    let earlier: Vec<&RunRow> = earlier
+        .iter()
+        .copied()
+        .filter(|row| row.state != RunState::Planned)
+        .collect();
+    let earlier = earlier.as_slice();
     let mut new = new.clone();
     if let Some(requested) = requested {
         if let Some(answer) = asked_before(requested, &new) {
@@ -119,9 +128,12 @@ pub(crate) fn admit<'a>(
         return answer;
     }
     // What stands is what this workflow last made, whatever ran since.
-    let made = earlier
+    let succeeded = earlier
         .iter()
-        .find(|row| row.workflow.name == new.workflow.name && row.state == RunState::Succeeded);
+        .filter(|row| row.state == RunState::Succeeded);
+    let made = succeeded
+        .take_while(|row| !row.workflow.removes)
+        .find(|row| row.workflow.name == new.workflow.name);
     if let Some(made) = made {
         let differing = differing(made, new);
         if !differing.is_empty() {
@@ -132,6 +144,10 @@ pub(crate) fn admit<'a>(
         }
     }
     for holder in holders {
+        if new.workflow.removes && holder.state == RunState::Stuck {
+            // Nobody works on it: what it left may be removed.
+            continue;
+        }
         let shared = holder
             .resources
             .iter()
@@ -252,6 +268,7 @@ mod tests {
                 name: "w".into(),
                 description: String::new(),
                 scope: None,
+                removes: false,
                 inputs: Vec::new(),
                 steps: Vec::new(),
                 outputs: BTreeMap::new(),

@@ -13,6 +13,7 @@ use crate::event::RunEvent;
 use crate::fault::{CrashPlan, CrashPoint};
 use crate::record::{Entry, Record};
 use crate::run_id::RunId;
+use crate::state::RunState;
 
 /// A journal in memory.
 #[derive(Debug, Default)]
@@ -139,11 +140,10 @@ impl Journal for MemoryJournal {
                 followed.follow(record, at)?;
             }
             if !world.runs[position].holds_resources() && followed.holds_resources() {
-                let newest = world
-                    .runs
-                    .iter()
-                    .rev()
-                    .find(|row| row.subject == followed.subject);
+                let newest =
+                    world.runs.iter().rev().find(|row| {
+                        row.subject == followed.subject && row.state != RunState::Planned
+                    });
                 may_retake(&followed, newest, world.runs.iter())
                     .map_err(JournalError::Superseded)?;
             }

@@ -68,6 +68,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Source, Vec<Problem>> {
         name: String::new(),
         description: String::new(),
         scope: None,
+        removes: false,
         inputs: Vec::new(),
         steps: Vec::new(),
         outputs: BTreeMap::new(),
@@ -346,6 +347,7 @@ impl Reader {
             when: self.text(node, "when"),
             irreversible: self.flag(node, "irreversible"),
             without_undo: false,
+            after: Vec::new(),
         };
         (step, lines)
     }

@@ -27,12 +27,14 @@ fn workflow(edges: &[Vec<bool>]) -> Workflow {
         when: None,
         irreversible: false,
         without_undo: false,
+        after: Vec::new(),
     };
     let steps = edges.iter().enumerate().map(step).collect();
     Workflow {
         name: "w".into(),
         description: String::new(),
         scope: None,
+        removes: false,
         inputs: Vec::new(),
         steps,
         outputs: BTreeMap::new(),
@@ -329,4 +331,28 @@ fn after_an_operator_skipped_a_step_what_names_its_answer_is_not_done() {
         })
         .collect();
     assert_eq!(steps, ["s2"]);
+}
+
+#[test]
+fn what_comes_after_a_step_begins_however_that_ended_and_not_before() {
+    let mut workflow = workflow(&[vec![], vec![], vec![]]);
+    for step in &mut workflow.steps {
+        step.irreversible = true;
+    }
+    workflow.steps[1].after = vec!["s0".into()];
+    workflow.steps[2].after = vec!["s1".into()];
+    let begins = |history: &[Record]| match plan(&workflow, &[], OnFailure::Compensate, history) {
+        Next::Start(ops) => ops.len(),
+        _ => 0,
+    };
+    let no = || StepError::refused("x", "no");
+    assert_eq!(begins(&[]), 1);
+    assert_eq!(begins(&[started("s0")]), 0);
+    let first = [started("s0"), failed("s0", no())];
+    let next = plan(&workflow, &[], OnFailure::Compensate, &first);
+    let second = Op::Apply {
+        step: "s1".into(),
+        look: false,
+    };
+    assert_eq!(next, Next::Start(vec![second]));
 }

@@ -84,7 +84,8 @@ pub(super) async fn commits(
     let found = crate::git::commits(&dir, &branch, query.limit.unwrap_or(30))
         .await
         .map_err(|_| Refusal::not_found())?;
-    Ok(Json(found.iter().map(commit_json).collect::<Vec<_>>()).into_response())
+    let told = found.iter().map(|commit| commit_json(&gitea.world, commit));
+    Ok(Json(told.collect::<Vec<_>>()).into_response())
 }
 
 pub(super) async fn compare(
@@ -101,10 +102,10 @@ pub(super) async fn compare(
     Ok(Json(json!({"total_commits": only_in_head.len()})).into_response())
 }
 
-fn commit_json(commit: &crate::git::Commit) -> Value {
+fn commit_json(world: &crate::world::World, commit: &crate::git::Commit) -> Value {
     let parents: Vec<Value> = commit.parents.iter().map(|id| json!({"sha": id})).collect();
     let created = jiff::Timestamp::from_second(commit.at).unwrap_or_default();
-    json!({"sha": commit.id, "created": created.to_string(), "parents": parents, "commit": {"message": commit.message}})
+    json!({"sha": commit.id, "created": world.told(created), "parents": parents, "commit": {"message": commit.message}})
 }
 
 pub(super) async fn one_commit(
@@ -116,7 +117,7 @@ pub(super) async fn one_commit(
     let dir = gitea.world.git_dir("gitea", repository.id);
     let found = crate::git::commits(&dir, &sha, 1).await.unwrap_or_default();
     let found = found.first().ok_or_else(Refusal::not_found)?;
-    Ok(Json(commit_json(found)).into_response())
+    Ok(Json(commit_json(&gitea.world, found)).into_response())
 }
 
 pub(super) async fn branch(
@@ -174,7 +175,37 @@ pub(super) async fn delete_branch(
     crate::git::delete_branch(&dir, &branch)
         .await
         .map_err(|why| Refusal::new(500, why))?;
+    if let Some(found) = gitea
+        .world
+        .state()
+        .gitea
+        .repositories
+        .get_mut(&repository.id)
+    {
+        // Its pull requests close with it.
+        let of_branch = found.pulls.iter_mut().filter(|pull| pull.branch == branch);
+        of_branch.for_each(|pull| pull.open = false);
+    }
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The open pull requests.
+pub(super) async fn pulls(
+    State(gitea): State<Gitea>,
+    Path(name): Path<Name>,
+    headers: HeaderMap,
+    Query(page): Query<super::Page>,
+) -> Answer {
+    let (_, repository) = seen(&gitea, &headers, "read:repository", &name)?;
+    let open = repository.pulls.iter().filter(|pull| pull.open);
+    let open = open.map(|pull| {
+        json!({
+            "number": pull.number, "title": pull.title, "state": "open", "user": {"login": "someone"},
+            "head": {"ref": pull.branch}, "comments": 0,
+            "html_url": format!("{}/{}/pulls/{}", gitea.base, repository.full_name(), pull.number),
+        })
+    });
+    Ok(super::paged(&page, open.collect()))
 }
 
 fn may_push(user: &str, repository: &Repository) -> Result<(), Refusal> {

@@ -15,8 +15,8 @@ fn mirror_json(mirror: &Mirror) -> Value {
     json!({
         "remote_name": mirror.remote_name,
         "remote_address": mirror.remote_address,
-        "created": mirror.created.to_string(),
-        "last_update": mirror.last_update.map(|at| at.to_string()),
+        "created": format!("{:.0}", mirror.created),
+        "last_update": mirror.last_update.map(|at| format!("{at:.0}")),
         "last_error": mirror.last_error,
         "interval": mirror.interval,
         "sync_on_commit": mirror.sync_on_commit,

@@ -131,12 +131,10 @@ pub(super) fn newest(
     connection: &Connection,
     subject: &str,
 ) -> Result<Option<RunRow>, JournalError> {
-    let query = RunQuery {
-        subject: Some(subject.to_owned()),
-        limit: Some(1),
-        ..RunQuery::default()
-    };
-    Ok(runs(connection, &query)?.pop())
+    let of_subject = of_subject(connection, subject)?;
+    Ok(of_subject
+        .into_iter()
+        .find(|row| row.state != RunState::Planned))
 }
 
 /// All runs about this, newest first.

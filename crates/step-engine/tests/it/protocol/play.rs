@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::instance::{Instance, request};
 use super::judge::{judge, persons_work_is_there};
-use super::upstream::{Choice, Deed, Key, SETTLE, Seen, Trouble, Upstream};
+use super::upstream::{Choice, Deed, Key, LAG, SETTLE, Seen, Trouble, Upstream};
 
 /// How the call is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,10 +35,25 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// An effect comes later than any settle time: only the last look finds it.
+    /// An effect is seen later than a settle time after its request: only the last look finds it.
     fn outlasts_the_run(&self) -> bool {
-        let late = |choice: &Choice| matches!(choice, Choice::Trouble(Trouble::Late(after)) if Duration::from_millis(*after) > SETTLE);
-        self.choices.iter().any(|(_, choice)| late(choice))
+        let trouble = |choice: &Choice| match choice {
+            Choice::Trouble(trouble) => Some(*trouble),
+            Choice::Deed(_) => None,
+        };
+        let troubles = || {
+            self.choices
+                .iter()
+                .filter_map(|(_, choice)| trouble(choice))
+        };
+        let lag = match troubles().any(|trouble| trouble == Trouble::Lagging) {
+            true => LAG,
+            false => Duration::ZERO,
+        };
+        troubles().any(|trouble| match trouble {
+            Trouble::Late(after) => Duration::from_millis(after) + lag > SETTLE,
+            _ => false,
+        })
     }
 
     pub(crate) fn has(&self, deed: Deed) -> bool {

@@ -18,7 +18,7 @@ const LATENCY: Duration = Duration::from_millis(1);
 /// What a caller waits for an answer that never comes.
 const DEADLINE: Duration = Duration::from_millis(10);
 /// How old what a lagging read shows may be. Less than [`SETTLE`].
-const LAG: Duration = Duration::from_millis(40);
+pub(crate) const LAG: Duration = Duration::from_millis(40);
 /// The upstream's settle time.
 pub(crate) const SETTLE: Duration = Duration::from_millis(50);
 /// The age of an ambiguous request at which the last look is owed.
