@@ -4,6 +4,7 @@
 
 mod actors;
 mod architecture;
+mod cleanup;
 mod command_line;
 mod configuration;
 mod content;
@@ -12,6 +13,7 @@ mod dialects;
 mod doctor;
 mod gitops;
 mod kill;
+mod lifecycle;
 mod mcp;
 mod ownership;
 mod plan;

@@ -91,6 +91,11 @@ async fn a_client_of_the_initialize_era_lists_and_creates() {
             "run_resume",
             "run_cancel",
             "doctor",
+            "project_check",
+            "project_renew",
+            "cleanup_test_repos",
+            "project_delete",
+            "mirror_rotate",
         ]
     );
     let made = server.call("project_create", json!({"name": "shop"})).await;
@@ -139,7 +144,7 @@ async fn a_client_of_the_2026_era_discovers_lists_and_creates() {
     let tools = ask("tools/list", None, json!({})).await;
     assert_eq!(
         tools["result"]["tools"].as_array().unwrap().len(),
-        7,
+        12,
         "{tools}"
     );
     let made = ask(

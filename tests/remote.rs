@@ -99,7 +99,11 @@ async fn a_read_only_server_plans_and_refuses_what_changes_anything() {
             "library_create",
             "project_status",
             "project_list",
-            "doctor"
+            "doctor",
+            "project_check",
+            "cleanup_test_repos",
+            "project_delete",
+            "mirror_rotate"
         ]
     );
     let planned = &tools["result"]["tools"][0];

@@ -383,13 +383,27 @@ async fn a_file_of_a_shipped_name_takes_its_place_and_needs_the_admin_scope() {
             "project_list",
             "run_resume",
             "run_cancel",
-            "doctor"
+            "doctor",
+            "project_check",
+            "project_renew",
+            "cleanup_test_repos",
+            "project_delete",
+            "mirror_rotate"
         ]
     );
     // A reader sees what it may plan with, and no workflow of the operator.
     assert_eq!(
         names(reader).await,
-        ["project_create", "project_status", "project_list", "doctor"]
+        [
+            "project_create",
+            "project_status",
+            "project_list",
+            "doctor",
+            "project_check",
+            "cleanup_test_repos",
+            "project_delete",
+            "mirror_rotate"
+        ]
     );
     let refused = server
         .rpc(

@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   forgeline doctor                            look at every token, right and system
   forgeline run library_create -i name=parser -i template=acme/rust-library
   forgeline status shop
+  forgeline cleanup                           show what lies about and nobody needs
   forgeline serve                             MCP server on http://127.0.0.1:3210/mcp
   forgeline sandbox                           stand-ins to point a server at
   forgeline selftest                          see here that nothing is lost
@@ -39,6 +40,16 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Cancel a run and undo what it made.
     Cancel(Cancel),
+    /// Look at everything that a project is made of, now: what is missing, changed, foreign.
+    Check(Check),
+    /// Let a throwaway end later, or sooner.
+    Renew(Renew),
+    /// Delete a project: a plan first, then exactly that plan.
+    Delete(Delete),
+    /// Give the mirrors the present token: a plan first, then exactly that plan.
+    MirrorRotate(MirrorRotate),
+    /// Remove test repositories and whatever belongs to them: a plan first, then exactly that plan.
+    Cleanup(Cleanup),
     /// Run any workflow by its name.
     Run(Run),
     /// Look at every token, right and system that a project needs; changes nothing.
@@ -300,6 +311,101 @@ pub(crate) struct Cancel {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The project.
+    pub(crate) project: String,
+    /// Exit with 10 when something is not as it was made.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+    /// Refused: a fresh sandbox has no project.
+    #[arg(long, hide = true)]
+    pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Renew {
+    /// The project.
+    pub(crate) project: String,
+    /// From now on, for example 24h.
+    #[arg(long)]
+    pub(crate) ttl: String,
+    /// Refused: a fresh sandbox has no project.
+    #[arg(long, hide = true)]
+    pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The project.
+    pub(crate) project: String,
+    /// Make its repositories read-only instead.
+    #[arg(long)]
+    pub(crate) archive: bool,
+    /// Apply this plan, which was shown before.
+    #[arg(long, value_name = "ID", conflicts_with = "archive")]
+    pub(crate) plan_id: Option<String>,
+    /// Refused: a fresh sandbox has no project.
+    #[arg(long, hide = true)]
+    pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MirrorRotate {
+    /// Only the mirrors of this project; may be repeated.
+    #[arg(long = "project", value_name = "NAME")]
+    pub(crate) projects: Vec<String>,
+    /// Apply this plan, which was shown before.
+    #[arg(long, value_name = "ID", conflicts_with = "projects")]
+    pub(crate) plan_id: Option<String>,
+    /// Refused: a fresh sandbox has no mirror.
+    #[arg(long, hide = true)]
+    pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    /// Only names like this; * stands for any characters; may be repeated. [default: what bears forgeline's marks, and of
+    /// the rest test-throwaway-*]
+    #[arg(long = "match", value_name = "GLOB")]
+    pub(crate) matching: Vec<String>,
+    /// Keep what is younger, for example 30m, 1h, 7d.
+    #[arg(long, value_parser = duration, default_value = "1h")]
+    pub(crate) older_than: std::time::Duration,
+    /// Delete nothing when more than this would be deleted.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) max: usize,
+    /// Apply this plan, which was shown before.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["matching", "apply"])]
+    pub(crate) plan_id: Option<String>,
+    /// Plan, and apply exactly that plan at once: for schedules.
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Refused: a fresh sandbox has nothing to clean up.
+    #[arg(long, hide = true)]
+    pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Speak MCP on stdin and stdout instead of HTTP.
     #[arg(long, conflicts_with = "listen")]
@@ -354,6 +460,11 @@ pub(crate) struct Selftest {
 
 fn gitea_version(text: &str) -> Result<forgeline_sandbox::Profile, String> {
     forgeline_sandbox::Profile::parse(text).ok_or_else(|| "there are 1.22 and 1.25".to_owned())
+}
+
+/// A number and s, m, h or d.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    forgeline_provision::duration(text).ok_or_else(|| "write it like 30m, 1h or 7d".to_owned())
 }
 
 fn latency(text: &str) -> Result<std::time::Duration, String> {

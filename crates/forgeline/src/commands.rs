@@ -1,8 +1,11 @@
 //! The commands. Each answers an exit code.
 
+mod cleanup;
 mod config;
 mod doctor;
 mod health;
+mod plans;
+mod project;
 mod remote;
 mod run;
 mod runs;
@@ -33,6 +36,11 @@ pub(crate) async fn run(cli: Cli, env: &Env) -> u8 {
         Command::List(args) => runs::list(env, args).await,
         Command::Resume(args) => runs::resume(env, args).await,
         Command::Cancel(args) => runs::cancel(env, args).await,
+        Command::Check(args) => project::check(env, args).await,
+        Command::Renew(args) => project::renew(env, args).await,
+        Command::Delete(args) => cleanup::delete(env, args).await,
+        Command::MirrorRotate(args) => cleanup::rotate(env, args).await,
+        Command::Cleanup(args) => cleanup::cleanup(env, args).await,
         Command::Serve(args) => serve::run(env, args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Selftest(args) => selftest::run(args).await,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use forgeline_auth::{Caller, Scope, StaticToken};
 use forgeline_kubernetes::Access;
-use forgeline_provision::{MirrorCredentials, Timings};
+use forgeline_provision::{MirrorCredentials, Rules, Timings};
 use forgeline_upstream::http::{Trust, address};
 use forgeline_upstream::{Deadlines, Origin, TokenError, TokenFault, TokenHandle};
 use serde_json::Value;
@@ -88,6 +88,10 @@ pub(crate) struct Config {
     pub(crate) timings: Timings,
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: Limits,
+    /// What clean-up may touch.
+    pub(crate) cleanup: Rules,
+    /// How long a throwaway may last.
+    pub(crate) longest_ttl: std::time::Duration,
     pub(crate) data_dir: PathBuf,
     pub(crate) workflows_dir: Option<PathBuf>,
     pub(crate) problems: Vec<Problem>,
@@ -119,6 +123,7 @@ impl Config {
         let environment = reader.environment();
         let reachable = reader.reachable();
         let limits = reader.limits(environment == "sandbox");
+        let longest_ttl = reader.longest_ttl();
         let Reader { problems, .. } = reader;
         let settings = infra.settings(env);
         Self {
@@ -139,12 +144,24 @@ impl Config {
             },
             deadlines: Deadlines::default(),
             limits,
+            longest_ttl,
+            cleanup: Rules {
+                owners: listed(env, "FORGELINE_CLEANUP_OWNERS"),
+                keep: listed(env, "FORGELINE_CLEANUP_KEEP"),
+            },
             environment,
             data_dir: env.data_dir(),
             workflows_dir: env.filled("FORGELINE_WORKFLOWS_DIR").map(PathBuf::from),
             problems,
         }
     }
+}
+
+/// The parts of a comma-separated list.
+fn listed(env: &Env, name: &str) -> Vec<String> {
+    let parts = env.filled(name).unwrap_or_default().split(',');
+    let parts = parts.map(str::trim).filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
 }
 
 struct Reader<'a> {
@@ -174,6 +191,15 @@ impl Reader<'_> {
             at_once: any(at_once),
             github_writes: (minute > 0 || hour > 0).then(|| (any(minute), any(hour))),
         }
+    }
+
+    fn longest_ttl(&mut self) -> std::time::Duration {
+        let text = self.env.or_default("FORGELINE_MAX_TTL").to_owned();
+        let longest = forgeline_provision::duration(&text).ok_or_else(|| {
+            let message = format!("FORGELINE_MAX_TTL is `{text}`");
+            Problem::new("configuration.invalid", message, "write it like 12h or 30d")
+        });
+        self.note(longest).unwrap_or_default()
     }
 
     fn number(&mut self, name: &str, default: usize) -> usize {

@@ -8,10 +8,12 @@ pub(crate) const UNEXPECTED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 pub(crate) const CONFIGURATION: u8 = 3;
 pub(crate) const NOT_AUTHORISED: u8 = 4;
+pub(crate) const STALE: u8 = 5;
 pub(crate) const UNDONE: u8 = 6;
 pub(crate) const LEFT: u8 = 7;
 pub(crate) const CONFLICT: u8 = 8;
 pub(crate) const UNAVAILABLE: u8 = 9;
+pub(crate) const DRIFT: u8 = 10;
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The code of an answer.
@@ -38,20 +40,26 @@ pub(crate) fn code(view: &RunView) -> u8 {
 /// The code of a refusal.
 pub(crate) fn of_error(code: &str) -> u8 {
     match code {
-        "project.conflict" | "project.not_ours" | "project.locked" | "project.busy"
-        | "request.conflict" | "journal.held" | "run.not_now" => CONFLICT,
+        "project.conflict" | "project.in_use" | "project.not_ours" | "project.locked"
+        | "project.busy" | "request.conflict" | "journal.held" | "run.not_now" => CONFLICT,
         "server.unauthorized" | "server.forbidden" => NOT_AUTHORISED,
+        "plan.unknown" | "plan.expired" | "plan.over_max" => STALE,
         "project.settling" => UNAVAILABLE,
         other if other.ends_with(".unavailable") => UNAVAILABLE,
         "project.stuck" => LEFT,
-        "input.invalid" | "workflow.unknown" | "project.unknown" | "run.unknown" => USAGE,
+        "input.invalid"
+        | "project.not_throwaway"
+        | "workflow.unknown"
+        | "project.unknown"
+        | "run.unknown" => USAGE,
         other if CONFIGURED.iter().any(|area| other.starts_with(area)) => CONFIGURATION,
         _ => UNEXPECTED,
     }
 }
 
 /// Areas of codes that people mend in the configuration or at the upstream before anything was begun.
-const CONFIGURED: [&str; 16] = [
+const CONFIGURED: [&str; 17] = [
+    "cleanup.",
     "token.",
     "address.",
     "file.",

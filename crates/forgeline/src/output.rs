@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use comfy_table::{Table, presets};
-use forgeline_provision::{NamespaceArtifact, Plan, ProjectList, Report, RunView, Status};
+use forgeline_provision::{
+    CheckReport, ItemResult, NamespaceArtifact, Plan, ProjectList, Report, RunView, Status,
+};
 use forgeline_step_engine::Origin;
 use serde::Serialize;
 use serde_json::Value;
@@ -229,6 +231,118 @@ fn plan_table(view: &RunView, plan: &Plan) -> String {
     }
     text.push_str(&format!("\n{}", plan.summary()));
     text
+}
+
+/// A plan of removals, or what became of it. `apply`: the command that applies it, without its name.
+pub(crate) fn plan(plan: &Plan, apply: &str, format: Format) {
+    if format != Format::Table {
+        return match format {
+            Format::Ndjson => line(&serde_json::json!({"type": "answer", "plan": plan})),
+            Format::Json | Format::Table => json(plan),
+        };
+    }
+    let row = |item: &forgeline_provision::PlanItem| {
+        let became = item.result.map_or_else(
+            || item.action.symbol().to_string(),
+            |result| {
+                let word = serde_json::to_value(result).unwrap_or_default();
+                word.as_str().unwrap_or_default().to_owned()
+            },
+        );
+        let evidence = item.evidence.clone().unwrap_or_default();
+        [
+            became,
+            item.project.clone(),
+            item.artifact.clone(),
+            evidence,
+            item.why.clone(),
+        ]
+    };
+    if !plan.items.is_empty() {
+        print(&table(
+            ["", "PROJECT", "ARTIFACT", "EVIDENCE", "WHY"],
+            plan.items.iter().map(row).collect(),
+        ));
+        print("");
+    }
+    let blocked = plan.items.iter().filter(|item| {
+        item.action == forgeline_provision::Action::Blocked
+            || matches!(item.result, Some(ItemResult::Blocked | ItemResult::Failed))
+    });
+    for item in blocked {
+        let word = if plan.run_id.is_some() {
+            "is left"
+        } else {
+            "would be left"
+        };
+        print(&format!("{} {word}: {}", item.artifact, item.command));
+    }
+    print(&plan_words(plan));
+    for warning in &plan.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    if let Some(error) = &plan.error {
+        let what = format!("{} ({})", error.message, error.code);
+        complain(&what, None, error.remedy.as_deref());
+    } else if let Some(plan_id) = plan.plan_id.as_ref().filter(|_| plan.run_id.is_none()) {
+        say(&format!(
+            "nothing was removed; to remove exactly this: {apply} {plan_id}"
+        ));
+    }
+}
+
+/// A plan in a sentence: what it would do, or what it did.
+fn plan_words(plan: &Plan) -> String {
+    if plan.run_id.is_none() {
+        let counts = &plan.counts;
+        return format!(
+            "Plan: {} to delete, {} to keep, {} blocked.",
+            counts.delete, counts.keep, counts.blocked
+        );
+    }
+    let count = |result| {
+        plan.items
+            .iter()
+            .filter(|item| item.result == Some(result))
+            .count()
+    };
+    format!(
+        "Done: {} deleted, {} kept, {} blocked, {} gone, {} failed.",
+        count(ItemResult::Deleted) + count(ItemResult::Archived) + count(ItemResult::Replaced),
+        count(ItemResult::Kept),
+        count(ItemResult::Blocked),
+        count(ItemResult::Gone),
+        count(ItemResult::Failed)
+    )
+}
+
+/// A project as it is now.
+pub(crate) fn check(report: &CheckReport, format: Format) {
+    if let Some(error) = &report.error {
+        let what = format!("{} ({})", error.message, error.code);
+        complain(&what, None, error.remedy.as_deref());
+    }
+    if format != Format::Table {
+        return rows_as(report, &report.items, format);
+    }
+    if report.error.is_some() {
+        return;
+    }
+    let rows = report.items.iter().map(|item| {
+        let state = serde_json::to_value(item.state).unwrap_or_default();
+        [
+            item.artifact.clone(),
+            state.as_str().unwrap_or_default().to_owned(),
+            item.observed.clone(),
+            item.detail.clone(),
+        ]
+    });
+    print(&table(
+        ["ARTIFACT", "STATE", "NOW", "DETAIL"],
+        rows.collect(),
+    ));
+    let word = if report.drift { "drift" } else { "no drift" };
+    print(&format!("\n{}: {word}", report.project));
 }
 
 /// doctor's findings.

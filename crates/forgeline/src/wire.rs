@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use forgeline_kubernetes::Kubernetes;
 use forgeline_provision::{
-    Catalogue, Doctor, LogAudit, Parts, Provisioner, Setup, Timings, Upstreams, registry,
+    Catalogue, Doctor, LogAudit, Parts, Provisioner, Remover, Setup, Timings, Upstreams, registry,
 };
 use forgeline_step_engine::journal::memory::MemoryJournal;
 use forgeline_step_engine::journal::sqlite::SqliteJournal;
@@ -96,6 +96,8 @@ pub(crate) fn reader(env: &Env) -> Result<Provisioner, WireError> {
         settings: json!({}),
         catalogue: Catalogue::none(),
         doctor: None,
+        remover: None,
+        longest_ttl: None,
     };
     Ok(Provisioner::new(engine, setup))
 }
@@ -200,6 +202,17 @@ impl Whole {
             settings: self.config.settings.clone(),
             catalogue,
             doctor: Some(Doctor::new(parts, local)),
+            remover: Some(Remover {
+                upstreams: Arc::new(self.upstreams.unhurried()),
+                rules: self.config.cleanup.clone(),
+                infra: self
+                    .config
+                    .infra
+                    .repository
+                    .clone()
+                    .filter(|_| self.config.infra.mode.needs_repository()),
+            }),
+            longest_ttl: Some(self.config.longest_ttl),
         };
         Ok(Provisioner::new(
             Engine::new(journal, Arc::new(registry)),

@@ -4,10 +4,10 @@ use forgeline_auth::Caller;
 use forgeline_provision::{Actor, Provisioner};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, ContentBlock, Implementation, JsonObject,
-    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
-    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CompleteRequestParams, CompleteResult, ContentBlock, Implementation, ListPromptsRequestMethod,
+    ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
+    ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -94,14 +94,13 @@ impl ServerHandler for Server {
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = self.caller(&context)?;
         let known = self.offer(&call.name);
-        let only_looks = |arguments: Option<&JsonObject>| {
-            arguments.and_then(|given| given.get("dry_run")) == Some(&true.into())
-        };
+        let given = call.arguments.clone().unwrap_or_default();
+        let only_looks = known.is_some_and(|offer| (offer.only_looks)(&given));
         let refusal = match known.and_then(|offer| offer.to(&caller)) {
             Some(Use::Call(_)) => None,
-            Some(Use::Plan(_)) if only_looks(call.arguments.as_ref()) => None,
+            Some(Use::Plan(_)) if only_looks => None,
             Some(Use::Plan(tool)) => Some(format!(
-                "this caller may only plan with {}: call it with dry_run true",
+                "this caller may only plan with {}: call it with dry_run true, or without plan_id",
                 tool.name
             )),
             // What a caller may not use is not there for that caller.

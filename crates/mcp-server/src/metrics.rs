@@ -30,9 +30,15 @@ struct Inner {
     retries: Counters,
     requests: Counters,
     request_seconds: Histograms,
+    removals: Counters,
     records: Counter,
     missed: Counter,
 }
+
+/// What becomes of an item of a plan.
+const RESULTS: [&str; 7] = [
+    "deleted", "archived", "replaced", "kept", "blocked", "gone", "failed",
+];
 
 /// From 5 ms to about 40 s.
 fn seconds() -> Histogram {
@@ -54,6 +60,12 @@ impl Default for Metrics {
         );
         let (step_seconds, request_seconds) = (histograms(), histograms());
         let (records, missed) = (Counter::default(), Counter::default());
+        let removals = Counters::default();
+        registry.register(
+            "removals",
+            "Items of applied plans by what became of them",
+            removals.clone(),
+        );
         registry.register(
             "runs",
             "Runs by the state in which they ended",
@@ -102,6 +114,7 @@ impl Default for Metrics {
             retries,
             requests,
             request_seconds,
+            removals,
             records,
             missed,
         };
@@ -145,8 +158,16 @@ impl Metrics {
                 verb,
                 attempts,
                 duration_ms,
+                output,
                 ..
-            } => self.step(*verb, "done", *attempts, *duration_ms),
+            } => {
+                self.step(*verb, "done", *attempts, *duration_ms);
+                let became = output["result"].as_str().unwrap_or_default();
+                if let Some(result) = RESULTS.iter().find(|result| **result == became) {
+                    let labels = vec![("result", (*result).to_owned())];
+                    self.inner.removals.get_or_create(&labels).inc();
+                }
+            }
             Record::Failed {
                 verb,
                 attempts,

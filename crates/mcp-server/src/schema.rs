@@ -99,6 +99,7 @@ fn plan() -> Value {
             "id": text(), "system": text(), "artifact": text(), "project": text(), "url": text_or_null(),
             "action": {"type": "string", "enum": ["create", "found", "update", "delete", "keep", "blocked"]},
             "why": text(), "evidence": text_or_null(), "command": text(),
+            "result": or_null(json!({"type": "string", "enum": ["deleted", "archived", "replaced", "kept", "blocked", "gone", "failed"]})),
         }, "required": ["id", "system", "artifact", "project", "url", "action", "why", "evidence", "command"]}},
         "counts": {"type": "object", "properties": {
             "create": number(), "found": number(), "update": number(), "delete": number(), "keep": number(), "blocked": number(),
@@ -112,6 +113,34 @@ fn plan() -> Value {
             }},
         }},
     }, "required": ["plan_id", "expires_at", "items", "counts", "blocked", "needs"]})
+}
+
+/// A plan that is applied by a second call, or a refusal.
+pub(crate) fn plan_answer() -> Value {
+    let mut plan = plan();
+    plan["properties"]["run_id"] = text_or_null();
+    plan["properties"]["state"] = or_null(state());
+    plan["properties"]["error"] = error();
+    plan["properties"]["warnings"] = json!({"type": "array", "items": {"type": "string"}});
+    plan
+}
+
+/// What `project_check` answers.
+pub(crate) fn check_report() -> Value {
+    let text = || json!({"type": "string"});
+    json!({
+        "type": "object",
+        "properties": {
+            "project": text(),
+            "drift": {"type": "boolean", "description": "Something is not as it was made."},
+            "items": {"type": "array", "items": {"type": "object", "properties": {
+                "artifact": text(), "state": {"type": "string", "enum": ["ok", "missing", "changed", "foreign", "unreachable"]},
+                "expected": text(), "observed": text(), "detail": text(),
+            }, "required": ["artifact", "state", "expected", "observed", "detail"]}},
+            "error": error(),
+        },
+        "required": ["project", "drift", "items"],
+    })
 }
 
 /// What doctor answers.

@@ -1,7 +1,9 @@
 //! The tools: their schemas, and what a call does.
 
 mod arguments;
+mod check;
 mod doctor;
+mod plans;
 mod runs;
 mod workflow;
 
@@ -58,6 +60,8 @@ pub(crate) struct Offer {
     pub(crate) tool: Tool,
     /// The same tool for a caller who may only look: it answers plans. `None`: such a caller does not see it.
     plan: Option<Tool>,
+    /// Whether a call with these arguments only looks.
+    pub(crate) only_looks: fn(&JsonObject) -> bool,
 }
 
 /// What a caller may do with a tool.
@@ -88,12 +92,30 @@ impl Offer {
     }
 }
 
+/// A dry run of a workflow.
+fn is_dry_run(given: &JsonObject) -> bool {
+    given.get("dry_run") == Some(&true.into())
+}
+
+impl Offer {
+    /// A tool that answers a plan to who may only look.
+    fn planned(scope: Scope, tool: Tool, plan: Tool) -> Self {
+        Self {
+            scope,
+            tool,
+            plan: Some(plan),
+            only_looks: plans::only_looks,
+        }
+    }
+}
+
 impl From<(Scope, Tool)> for Offer {
     fn from((scope, tool): (Scope, Tool)) -> Self {
         Self {
             scope,
             tool,
             plan: None,
+            only_looks: is_dry_run,
         }
     }
 }
@@ -104,6 +126,8 @@ pub(crate) fn all(provisioner: &Provisioner) -> Vec<Offer> {
     let mut offers: Vec<Offer> = workflows.map(workflow::offer).collect();
     offers.extend(runs::tools().into_iter().map(Offer::from));
     offers.push((Scope::Read, doctor::tool()).into());
+    offers.extend(check::tools().into_iter().map(Offer::from));
+    offers.extend(plans::offers());
     offers
 }
 
@@ -121,6 +145,9 @@ pub(crate) async fn call(
         "run_resume" => runs::resume(server, arguments, actor, context).await,
         "run_cancel" => runs::cancel(server, arguments, actor, context).await,
         "doctor" => doctor::call(server, &arguments).await,
+        "project_check" => check::check(server, &arguments).await,
+        "project_renew" => check::renew(server, arguments, actor).await,
+        name if plans::is_one(name) => plans::call(server, name, arguments, actor, context).await,
         workflow => workflow::call(server, workflow, arguments, actor, context).await,
     }
 }

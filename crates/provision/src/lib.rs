@@ -5,20 +5,25 @@
 
 mod actor;
 mod catalogue;
+mod cleanup;
 mod doctor;
 mod ownership;
 mod plan;
 mod provisioner;
 mod refusal;
+mod removal;
 mod steps;
 mod upstreams;
 mod view;
 
 pub use actor::{Actor, AuditSink, Destruction, LogAudit};
 pub use catalogue::{Catalogue, CatalogueError, Entry, check};
+pub use cleanup::{CleanupQuery, Rules};
 pub use doctor::{Check, Doctor, LocalChecks, Parts, Report, Right, Status};
-pub use plan::{Action, Counts, Needs, Plan, PlanItem, Requests};
-pub use provisioner::{Call, Provisioner, Setup, Started};
+pub use plan::{Action, Counts, ItemResult, Needs, Plan, PlanItem, Requests};
+pub use provisioner::{
+    Call, CheckItem, CheckReport, CheckState, Provisioner, Remover, Setup, Started, duration,
+};
 pub use steps::registry;
 pub use upstreams::{MirrorCredentials, Reachable, Timings, Upstreams};
 pub use view::{

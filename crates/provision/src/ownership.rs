@@ -70,16 +70,53 @@ pub(crate) fn topic(run: &RunId) -> String {
 
 /// The run that an unfinished creation names.
 fn claimant(description: &str) -> Option<RunId> {
-    description
-        .strip_prefix("forgeline claim ")?
-        .split(' ')
-        .next()?
-        .parse()
-        .ok()
+    claim_of(description).map(|(run, _)| run)
 }
 
+/// The run that an unfinished creation names, and until when it claims the name.
+pub(crate) fn claim_of(description: &str) -> Option<(RunId, Option<Timestamp>)> {
+    let mut words = description.strip_prefix("forgeline claim ")?.split(' ');
+    let run = words.next()?.parse().ok()?;
+    let until = words.nth(1).and_then(|until| until.parse().ok());
+    Some((run, until))
+}
+
+/// The topic that says when a throwaway ends: topics have letters, digits and dashes only, so it holds seconds since 1970.
+fn expiry_topic(at: Timestamp) -> String {
+    format!("{EXPIRY}{}", at.as_second())
+}
+
+/// When a throwaway ends, by its topics. `None`: it is none, or does not say.
+pub(crate) fn expiry_of(topics: &[String]) -> Option<Timestamp> {
+    topics.iter().find_map(|topic| {
+        let seconds = topic
+            .to_ascii_lowercase()
+            .strip_prefix(EXPIRY)?
+            .parse()
+            .ok()?;
+        Timestamp::from_second(seconds).ok()
+    })
+}
+
+/// When a throwaway ends whose `ttl` counts from this run. `None`: it is none.
+pub(crate) fn ends_at(run: &RunId, ttl: &Value) -> Option<Timestamp> {
+    let lasts = crate::provisioner::duration(ttl.as_str()?)?;
+    let lasts = SignedDuration::try_from(lasts).ok()?;
+    run.made_at().checked_add(lasts).ok()
+}
+
+/// These topics with the one that says when a throwaway ends.
+pub(crate) fn with_expiry(mut topics: Vec<String>, at: Timestamp) -> Vec<String> {
+    topics.retain(|topic| !topic.to_ascii_lowercase().starts_with(EXPIRY));
+    topics.push(expiry_topic(at));
+    topics
+}
+
+/// Before the seconds in the topic of a throwaway.
+pub(crate) const EXPIRY: &str = "forgeline-until-";
+
 /// The run that a finished creation names.
-fn maker(topics: &[String]) -> Option<RunId> {
+pub(crate) fn maker(topics: &[String]) -> Option<RunId> {
     topics
         .iter()
         .find_map(|topic| topic.to_ascii_lowercase().strip_prefix("fl-")?.parse().ok())

@@ -1,10 +1,11 @@
 //! Plans: what a call would do, seen and not done.
 
-use forgeline_step_engine::{Observation, Observed, Seen};
+use forgeline_step_engine::{Observation, Observed, RunState, Seen};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::doctor::Right;
+use crate::view::ErrorView;
 
 /// What would be done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,18 @@ pub struct Plan {
     pub blocked: usize,
     /// What it needs.
     pub needs: Needs,
+    /// The run that applied it. `None`: it was not applied.
+    #[serde(default)]
+    pub run_id: Option<String>,
+    /// Where that run stands; `planned` before.
+    #[serde(default)]
+    pub state: Option<RunState>,
+    /// Why there is no plan, or why it cannot be applied.
+    #[serde(default)]
+    pub error: Option<ErrorView>,
+    /// Sentences for people.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One artifact of a plan.
@@ -44,6 +57,44 @@ pub struct PlanItem {
     pub evidence: Option<String>,
     /// The command that would unblock it; empty when there is none.
     pub command: String,
+    /// What became of it. `None`: nothing yet.
+    #[serde(default)]
+    pub result: Option<ItemResult>,
+}
+
+/// What became of an item of an applied plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemResult {
+    /// Removed.
+    Deleted,
+    /// Made read-only, as asked.
+    Archived,
+    /// Replaced, as asked.
+    Replaced,
+    /// Left as it is, because it is not as the plan saw it, or was to be kept.
+    Kept,
+    /// A right is missing; `command` grants it and removes the item.
+    Blocked,
+    /// It was not there any more.
+    Gone,
+    /// It could not be removed.
+    Failed,
+}
+
+impl ItemResult {
+    /// The reverse of its word in JSON; [`ItemResult::Failed`] for an unknown one.
+    pub(crate) fn parse(word: &str) -> Self {
+        match word {
+            "deleted" => Self::Deleted,
+            "archived" => Self::Archived,
+            "replaced" => Self::Replaced,
+            "kept" => Self::Kept,
+            "blocked" => Self::Blocked,
+            "gone" => Self::Gone,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// What would be done to an artifact.
@@ -153,6 +204,26 @@ impl Plan {
             counts,
             items,
             needs: Needs { rights, requests },
+            ..Self::default()
+        }
+    }
+
+    /// A refusal: no plan.
+    pub fn refused(error: ErrorView) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::default()
+        }
+    }
+
+    /// A plan of these items.
+    pub(crate) fn of_items(items: Vec<PlanItem>) -> Self {
+        let counts = count(&items);
+        Self {
+            blocked: counts.blocked,
+            counts,
+            items,
+            ..Self::default()
         }
     }
 
@@ -205,6 +276,7 @@ fn item(step: &Observation, project: &str, adopt: bool) -> PlanItem {
         why,
         evidence,
         command,
+        result: None,
     }
 }
 

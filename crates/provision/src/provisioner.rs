@@ -1,19 +1,33 @@
 //! The use-cases: create, plan, look, list, resume, cancel. The same for MCP and the CLI.
 
+mod check;
+mod deletion;
 mod errors;
+mod known;
 mod planned;
+mod plans;
+mod removals;
+mod renewal;
+
+pub use check::{CheckItem, CheckReport, CheckState};
 
 use std::time::Duration;
 
 use forgeline_step_engine::journal::{Admission, RunOptions, RunQuery, RunRow};
 use forgeline_step_engine::{Decision, Engine, Request, RunId, RunState, Workflow};
+use forgeline_upstream::FullName;
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use crate::actor::Actor;
 use crate::catalogue::Catalogue;
+use crate::cleanup::Rules;
 use crate::doctor::{self, Doctor, Report};
+use crate::upstreams::Upstreams;
 use crate::view::{ErrorView, ProjectList, ProjectRow, RunView};
+
+/// The workflow of a throwaway's new time.
+const RENEW: &str = "project_renew";
 
 /// What a provisioner is made of.
 #[derive(Clone)]
@@ -26,6 +40,21 @@ pub struct Setup {
     pub catalogue: Catalogue,
     /// Looks before a run begins. `None`: nobody does.
     pub doctor: Option<Doctor>,
+    /// Looks at what is there and may be removed. `None`: nothing can be.
+    pub remover: Option<Remover>,
+    /// How long a throwaway may last. `None`: any time.
+    pub longest_ttl: Option<Duration>,
+}
+
+/// What looks at everything that is there, for clean-up and deletion. Its requests come after those that somebody waits for.
+#[derive(Clone)]
+pub struct Remover {
+    /// The clients.
+    pub upstreams: std::sync::Arc<Upstreams>,
+    /// Who and what may be touched.
+    pub rules: Rules,
+    /// The infra repository. `None`: there is none.
+    pub infra: Option<FullName>,
 }
 
 /// A call for a run.
@@ -133,6 +162,15 @@ impl Provisioner {
                 error,
             )));
         };
+        if let Some(ttl) = call
+            .inputs
+            .get("ttl")
+            .and_then(Value::as_str)
+            .filter(|ttl| duration(ttl).is_some())
+        {
+            let refused = |error| Box::new(RunView::refused(self.environment(), project, error));
+            self.fits(ttl).map_err(refused)?;
+        }
         Ok(Request {
             subject: subject(&workflow, &call.inputs),
             workflow,
@@ -402,15 +440,26 @@ fn subject(workflow: &Workflow, inputs: &Map<String, Value>) -> String {
 
 /// When a throwaway ends (RFC 3339): its `ttl` after its newest run began.
 fn expiry(row: &RunRow) -> Option<String> {
-    let ttl = row.inputs["ttl"].as_str()?;
-    let (number, unit) = ttl.split_at(ttl.len().checked_sub(1)?);
-    let number: i64 = number.parse().ok()?;
-    let lasts = match unit {
-        "m" => SignedDuration::from_mins(number),
-        "h" => SignedDuration::from_hours(number),
-        "d" => SignedDuration::from_hours(number.checked_mul(24)?),
+    expires(row).map(|at| format!("{at:.0}"))
+}
+
+/// When a throwaway ends: the `ttl` of this run after it began.
+fn expires(row: &RunRow) -> Option<jiff::Timestamp> {
+    let lasts = duration(row.inputs["ttl"].as_str()?)?;
+    let lasts = SignedDuration::try_from(lasts).ok()?;
+    row.created_at.checked_add(lasts).ok()
+}
+
+/// A time like `30m`: a number and `s`, `m`, `h` or `d`. `None`: it is none.
+pub fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok()?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
         _ => return None,
     };
-    let at = row.created_at.checked_add(lasts).ok()?;
-    Some(format!("{at:.0}"))
+    Some(Duration::from_secs(number.checked_mul(seconds)?))
 }

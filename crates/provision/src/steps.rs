@@ -58,6 +58,18 @@ pub fn registry(upstreams: &Arc<Upstreams>) -> Registry {
         infra_commit::KIND,
         Arc::new(infra_commit::InfraCommit(Arc::clone(upstreams))),
     );
+    registry.register(
+        crate::removal::KIND,
+        Arc::new(crate::removal::Removal(Arc::new(upstreams.unhurried()))),
+    );
+    registry.register(
+        crate::removal::RENEW_KIND,
+        Arc::new(crate::removal::Renew(Arc::clone(upstreams))),
+    );
+    registry.register(
+        crate::removal::ROTATE_KIND,
+        Arc::new(crate::removal::Rotate(Arc::clone(upstreams))),
+    );
     let reachable = &upstreams.reachable;
     let timing = upstreams.timings.other;
     let servers = reachable.mcp_servers.clone();

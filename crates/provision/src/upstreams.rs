@@ -8,9 +8,9 @@ use forgeline_gitea::Gitea;
 use forgeline_github::GitHub;
 use forgeline_kubernetes::Kubernetes;
 use forgeline_step_engine::{StepCx, Timing};
-use forgeline_upstream::TokenHandle;
 use forgeline_upstream::http::OpenClient;
 use forgeline_upstream::mcp::McpClient;
+use forgeline_upstream::{Priority, TokenHandle};
 
 use crate::actor::{Audit, Destruction};
 
@@ -105,6 +105,18 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
+    /// The same upstreams, asked only when nobody who waits asks for more: for clean-up.
+    #[must_use]
+    pub fn unhurried(&self) -> Self {
+        let kubernetes = self.kubernetes.as_ref();
+        Self {
+            gitea: self.gitea.with_priority(Priority::Background),
+            github: self.github.with_priority(Priority::Background),
+            kubernetes: kubernetes.map(|cluster| cluster.with_priority(Priority::Background)),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn announce(&self, cx: &StepCx, resource: &str) {
         let audit: &Audit = &self.audit;
         audit.destruction(&Destruction {

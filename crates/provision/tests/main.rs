@@ -7,5 +7,7 @@
 mod adoption;
 #[path = "it/catalogue.rs"]
 mod catalogue;
+#[path = "it/cleanup.rs"]
+mod cleanup;
 #[path = "it/world.rs"]
 mod world;

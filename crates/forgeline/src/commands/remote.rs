@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use forgeline_provision::{ErrorView, ProjectList, Report, RunView};
-use forgeline_step_engine::InputKind;
+use forgeline_provision::{CheckReport, ErrorView, Plan, ProjectList, Report, RunView};
+use forgeline_step_engine::{InputKind, RunState};
 use forgeline_upstream::http::{Trust, address, reqwest_client};
 use forgeline_upstream::mcp::{McpClient, ToolAnswer};
 use forgeline_upstream::{Error, Origin, Reach, TokenError, TokenFault};
@@ -169,6 +169,32 @@ impl Server {
         output::list(&list, format);
         list.error
             .map_or(exit::OK, |error| exit::of_error(&error.code))
+    }
+
+    /// Calls a tool that answers a plan.
+    pub(super) async fn plan(&self, tool: &str, arguments: Map<String, Value>) -> Plan {
+        let answer = self.call(tool, arguments).await;
+        answer.unwrap_or_else(Plan::refused)
+    }
+
+    /// As [`Server::plan`], until the run that applies it has ended.
+    pub(super) async fn plan_to_its_end(&self, tool: &str, arguments: Map<String, Value>) -> Plan {
+        loop {
+            let plan = self.plan(tool, arguments.clone()).await;
+            if plan.error.is_some() || !plan.state.is_some_and(RunState::is_live) {
+                return plan;
+            }
+        }
+    }
+
+    /// A project as it is now.
+    pub(super) async fn check(&self, project: &str, arguments: Map<String, Value>) -> CheckReport {
+        let answer = self.call("project_check", arguments).await;
+        answer.unwrap_or_else(|error| CheckReport {
+            project: project.to_owned(),
+            error: Some(error),
+            ..CheckReport::default()
+        })
     }
 
     /// doctor, as that server sees it.

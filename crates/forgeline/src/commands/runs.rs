@@ -19,7 +19,7 @@ fn arguments<const N: usize>(given: [(&str, Option<Value>); N]) -> Map<String, V
 }
 
 /// A fresh sandbox has no earlier run: exit 2 with what helps.
-fn no_sandbox() -> u8 {
+pub(super) fn no_sandbox() -> u8 {
     let help = "run `forgeline sandbox` in another terminal, set the variables that it prints, and leave --sandbox out";
     output::complain(
         "--sandbox is a fresh world without any earlier run",

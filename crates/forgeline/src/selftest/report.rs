@@ -15,6 +15,8 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<Violation>,
     /// Runs with one trouble, each in a world of its own.
     pub(crate) schedules: usize,
+    /// Of these, with the journal on disk and repositories of real git.
+    pub(crate) on_disk: usize,
     /// Of these, a fault at a request.
     pub(crate) cells: usize,
     /// Troubles that happened; one that did not proves nothing.
@@ -55,6 +57,7 @@ impl Report {
         Self {
             violations: Vec::new(),
             schedules: 0,
+            on_disk: 0,
             cells: 0,
             faults_fired: 0,
             kills: 0,
@@ -78,6 +81,7 @@ impl Report {
 
     pub(super) fn add(&mut self, (schedule, played): (Schedule, Played)) {
         self.schedules += 1;
+        self.on_disk += usize::from(schedule.is_on_disk());
         self.faults_fired += usize::from(played.fired > 0);
         let scene = schedule.stage.scene.name.clone();
         let sign = match &played.outcome {

@@ -62,6 +62,11 @@ impl Schedule {
         format!("{scene}, {:?}: {}", self.ground, self.trouble.name())
     }
 
+    /// With the journal on disk and repositories of real git.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.ground == Ground::Real
+    }
+
     pub(super) async fn play(self) -> (Self, Played) {
         let baseline = &self.stage.forward.baseline;
         let played = play(&self.stage.scene, &self.trouble, baseline, self.ground).await;

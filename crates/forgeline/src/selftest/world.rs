@@ -123,6 +123,8 @@ impl World {
             settings: settings.clone(),
             catalogue: Catalogue::none(),
             doctor: None,
+            remover: None,
+            longest_ttl: None,
         };
         let engine = Engine::new(journal, Arc::new(registry));
         Ok(Process {

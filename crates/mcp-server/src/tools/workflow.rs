@@ -64,6 +64,7 @@ pub(super) fn offer(entry: &Entry) -> Offer {
         tool: tool(workflow, input(workflow)),
         // Who may not know of an operator's workflow does not see its plan either.
         plan: (scope == Scope::Create).then(|| plan(workflow)),
+        only_looks: super::is_dry_run,
     }
 }
 

@@ -10,11 +10,12 @@ use forgeline_step_engine::{
     Field, Found, KindSpec, Seen, Step, StepCx, StepError, Timing, Undone,
 };
 use forgeline_upstream::{Error, FullName, Kind};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::blame::{self, Map};
 use super::with::{both, full_name, is_adopted, is_created, text};
-use crate::ownership::{TOPIC, topic};
+use crate::ownership::{TOPIC, ends_at, expiry_of, topic, with_expiry};
 use crate::refusal::{of_read, of_write};
 use crate::upstreams::Upstreams;
 
@@ -24,6 +25,7 @@ const WITH: &[Field] = &[
         "the output of the step that made the repository",
     ),
     Field::optional("description", "the final description"),
+    Field::optional("ttl", "of a throwaway: how long it lasts, for example 24h"),
 ];
 
 pub(super) const GITEA: KindSpec = KindSpec {
@@ -70,7 +72,7 @@ impl Described {
     }
 
     /// The topics that are there, with ours; a repository keeps the topic of the run that made it.
-    fn with_ours(mut self, cx: &StepCx) -> Vec<String> {
+    fn with_ours(mut self, cx: &StepCx, with: &Value) -> Vec<String> {
         if !self.topics.iter().any(|topic| topic == TOPIC) {
             self.topics.push(TOPIC.to_owned());
         }
@@ -81,7 +83,10 @@ impl Described {
         {
             self.topics.push(topic(&cx.run_id));
         }
-        self.topics
+        match ends_at(&cx.run_id, &with["ttl"]) {
+            Some(at) => with_expiry(self.topics, at),
+            None => self.topics,
+        }
     }
 }
 
@@ -138,6 +143,28 @@ impl Describe {
         found.map_err(|error| self.failed(error, of_read))
     }
 
+    /// Lets a throwaway end then, unless it says so already.
+    async fn prolong(
+        &self,
+        name: &FullName,
+        output: &Value,
+        at: Timestamp,
+    ) -> Result<Value, StepError> {
+        let topics = output["topics"].as_array().cloned().unwrap_or_default();
+        let topics = topics.iter().filter_map(Value::as_str);
+        let topics: Vec<String> = topics.map(str::to_owned).collect();
+        if expiry_of(&topics).is_some_and(|now| now.as_second() == at.as_second()) {
+            return Ok(output.clone());
+        }
+        let topics = with_expiry(topics, at);
+        let written = match self.forge {
+            Forge::Gitea => self.upstreams.gitea.set_topics(name, &topics).await,
+            Forge::Github => self.upstreams.github.set_topics(name, &topics).await,
+        };
+        written.map_err(|error| self.failed(error, of_write))?;
+        Ok(json!({"topics": topics}))
+    }
+
     async fn write(
         &self,
         name: &FullName,
@@ -183,17 +210,23 @@ impl Step for Describe {
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, found: &Found) -> Result<Value, StepError> {
-        if let Found::Ours(output) | Found::Project(output) | Found::Adopted(output) = found {
-            return Ok(output.clone());
-        }
         let name = full_name(&with["repository"])?;
+        if let Found::Ours(output) | Found::Project(output) | Found::Adopted(output) = found {
+            return match ends_at(&cx.run_id, &with["ttl"]) {
+                // A throwaway's time counts from its newest run.
+                Some(at) if matches!(found, Found::Project(_)) => {
+                    self.prolong(&name, output, at).await
+                }
+                _ => Ok(output.clone()),
+            };
+        }
         // A fresh repository has no topics yet.
         let there = if *found == Found::NotLooked {
             None
         } else {
             self.described(&name).await?
         };
-        let topics = there.unwrap_or_default().with_ours(cx);
+        let topics = there.unwrap_or_default().with_ours(cx, with);
         let written = self.write(&name, text(with, "description"), &topics).await;
         written.map_err(|error| self.failed(error, of_write))?;
         Ok(json!({"topics": topics}))

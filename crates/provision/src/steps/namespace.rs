@@ -16,7 +16,7 @@ use forgeline_upstream::{Error, Kind};
 use serde_json::{Value, json};
 
 use super::with::{kept, text, with_command};
-use crate::ownership::not_before_intent;
+use crate::ownership::{ends_at, not_before_intent};
 use crate::refusal::{Need, of_create, of_read, of_write};
 use crate::upstreams::Upstreams;
 
@@ -29,6 +29,7 @@ pub(super) const KIND: KindSpec = KindSpec {
             "policy",
             "quota, limits and the like; see [infra] in the configuration file",
         ),
+        Field::optional("ttl", "of a throwaway: how long it lasts, for example 24h"),
         Field::optional(
             "bare",
             "true: only the namespace, for GitOps to fill; false by default",
@@ -305,11 +306,15 @@ impl Step for InfraNamespace {
             }
             Found::NotLooked | Found::Absent => {
                 let (objects, policy) = (contents(with, &claim)?, policy(with)?);
-                let manifest = if with["bare"] == true {
+                let mut manifest = if with["bare"] == true {
                     manifest::unpruned_namespace(&claim, &policy, name)
                 } else {
                     manifest::namespace(&claim, &policy, name)
                 };
+                if let Some(at) = ends_at(&cx.run_id, &with["ttl"]) {
+                    manifest["metadata"]["annotations"][manifest::EXPIRES_AT] =
+                        json!(format!("{at:.0}"));
+                }
                 let made = self.cluster()?.create_namespace(&manifest).await;
                 let made = made.map_err(|error| self.failed(error, of_create))?;
                 self.apply_contents(&objects, name, false).await?;

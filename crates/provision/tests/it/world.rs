@@ -8,8 +8,8 @@ use forgeline_gitea::Gitea;
 use forgeline_github::GitHub;
 use forgeline_kubernetes::{Access, Kubernetes};
 use forgeline_provision::{
-    Actor, Call, Catalogue, LogAudit, MirrorCredentials, Provisioner, Reachable, RunView, Setup,
-    Timings, Upstreams, registry,
+    Actor, Call, Catalogue, LogAudit, MirrorCredentials, Provisioner, Reachable, Remover, Rules,
+    RunView, Setup, Timings, Upstreams, registry,
 };
 use forgeline_sandbox::{Options, Sandbox};
 use forgeline_step_engine::journal::RunOptions;
@@ -17,7 +17,7 @@ use forgeline_step_engine::journal::memory::MemoryJournal;
 use forgeline_step_engine::{Engine, Timing};
 use forgeline_upstream::http::{HttpClient, Trust, address, reqwest_client};
 use forgeline_upstream::mcp::McpClient;
-use forgeline_upstream::{Deadlines, Origin, Token, TokenHandle};
+use forgeline_upstream::{Deadlines, FullName, Origin, Token, TokenHandle};
 use serde_json::json;
 
 pub(crate) struct World {
@@ -29,11 +29,6 @@ pub(crate) struct World {
 const TIMING: Timing = Timing {
     settle: Duration::from_millis(10),
     recheck: Duration::from_millis(30),
-};
-
-const DEADLINES: Deadlines = Deadlines {
-    call: Duration::from_secs(15),
-    sync: Duration::from_secs(15),
 };
 
 fn timings() -> Timings {
@@ -48,7 +43,13 @@ fn timings() -> Timings {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let sandbox = Sandbox::start(&Options::default()).await.unwrap();
+        Self::with(&Options::default(), Duration::from_secs(15)).await
+    }
+
+    /// A world of this kind, whose upstreams may take so long to answer.
+    pub(crate) async fn with(options: &Options, call: Duration) -> Self {
+        let deadlines = Deadlines { call, sync: call };
+        let sandbox = Sandbox::start(options).await.unwrap();
         let exports: BTreeMap<&str, String> = sandbox.exports().into_iter().collect();
         let token = |name: &str| {
             TokenHandle::fixed(Token::new(&exports[name], Origin::variable(name)).unwrap())
@@ -73,16 +74,16 @@ impl World {
                 mcp,
                 Some(HttpClient::new("gitea", api, token("GITEA_TOKEN"), http)),
                 None,
-                DEADLINES,
+                deadlines,
             ),
             github: GitHub::new(
                 &url("GITHUB_API_URL"),
                 token("GITHUB_PAT"),
                 None,
-                DEADLINES.call,
+                deadlines.call,
             )
             .unwrap(),
-            kubernetes: Some(Kubernetes::new(access, DEADLINES.call).await.unwrap()),
+            kubernetes: Some(Kubernetes::new(access, deadlines.call).await.unwrap()),
             reachable: Reachable::default(),
             mirror: MirrorCredentials {
                 username: "acme".into(),
@@ -101,6 +102,15 @@ impl World {
             }),
             catalogue: Catalogue::shipped(&registry).unwrap(),
             doctor: None,
+            remover: Some(Remover {
+                upstreams: Arc::clone(&upstreams),
+                rules: Rules {
+                    owners: vec!["acme".into()],
+                    keep: vec!["*-precious".into()],
+                },
+                infra: FullName::new("acme", "infra"),
+            }),
+            longest_ttl: None,
         };
         let provisioner = Provisioner::new(
             Engine::new(Arc::new(MemoryJournal::new()), Arc::new(registry)),
