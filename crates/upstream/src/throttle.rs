@@ -73,7 +73,7 @@ impl Throttle {
         writes: bool,
     ) -> Result<Place, Error> {
         if let Some(budget) = self.budget.as_ref().filter(|_| writes) {
-            budget.spend().map_err(|wait| {
+            budget.spend(self.priority).map_err(|wait| {
                 let message = "the budget for writes to this upstream is used up; see FORGELINE_GITHUB_WRITES_PER_MINUTE";
                 Error {
                     retry_after: Some(wait),
@@ -203,8 +203,8 @@ struct Budget {
 }
 
 impl Budget {
-    /// Counts one; the error is how long to wait until there is room.
-    fn spend(&self) -> Result<(), Duration> {
+    /// Counts one; the error is how long to wait until there is room. The background leaves a quarter to whoever waits.
+    fn spend(&self, priority: Priority) -> Result<(), Duration> {
         let now = Instant::now();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let longest = self.windows[1].0;
@@ -215,6 +215,10 @@ impl Budget {
             made.pop_front();
         }
         for (window, most) in self.windows {
+            let most = match priority {
+                Priority::Interactive => most,
+                Priority::Background => most - most.div_ceil(4).min(most.saturating_sub(1)),
+            };
             let within = made.iter().filter(|at| now.duration_since(**at) < window);
             let within: Vec<&Instant> = within.collect();
             if within.len() >= most {
@@ -276,6 +280,21 @@ mod tests {
             held = Some(place);
         }
         assert_eq!(order, "iiibibbb");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_background_leaves_a_part_of_the_budget_to_whoever_waits() {
+        let interactive = Throttle::default().with_budget(8, 100);
+        let background = interactive.with_priority(Priority::Background);
+        for _ in 0..6 {
+            drop(background.enter("github", "delete", true).await.unwrap());
+        }
+        let refused = background.enter("github", "delete", true).await;
+        assert!(refused.unwrap_err().retry_after.is_some());
+        for _ in 0..2 {
+            drop(interactive.enter("github", "create", true).await.unwrap());
+        }
+        assert!(interactive.enter("github", "create", true).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
