@@ -200,6 +200,17 @@ impl Provisioner {
             };
             let admission = self.engine.start(request).await;
             let admission = admission.map_err(|error| errors::of_engine(&error))?;
+            match &admission {
+                // Another plan about the same is being applied, or was and its last look is owed.
+                Admission::Joined(row) | Admission::Answered(row)
+                    if row.settings["plan_id"] != planned.run_id.as_str() =>
+                {
+                    let message = format!("run {} applies another plan", row.run_id);
+                    let remedy = "wait for its end, then ask for a new plan";
+                    return Err(ErrorView::new("project.busy", message, remedy));
+                }
+                _ => {}
+            }
             if let Some(run) = admission.led_to() {
                 return Ok(run.clone());
             }
