@@ -32,6 +32,35 @@ enum Trait {
     RecentPush,
     RecentIssue,
     Renamed,
+    /// Finished by a run that this journal does not know.
+    OfAnother,
+    /// As that, and a throwaway that is over.
+    OfAnotherAndOver,
+    /// An unfinished creation of such a run that may go on.
+    Claimed,
+    /// As that, given up by now.
+    ClaimedOnce,
+}
+
+impl Trait {
+    fn topics(self) -> Value {
+        let run = "fl-01jd8z6q5v0000000000000000";
+        match self {
+            Self::KeepTopic => json!(["keep"]),
+            Self::OfAnother => json!(["forgeline", run]),
+            Self::OfAnotherAndOver => json!(["forgeline", run, "forgeline-until-1700000000"]),
+            _ => json!([]),
+        }
+    }
+
+    fn description(self) -> String {
+        let claim = |until| format!("forgeline claim 01JD8Z6Q5V0000000000000000 until {until}");
+        match self {
+            Self::Claimed => claim("2099-01-01T00:00:00Z"),
+            Self::ClaimedOnce => claim("2026-01-01T00:00:00Z"),
+            _ => String::new(),
+        }
+    }
 }
 
 impl Thing {
@@ -41,10 +70,11 @@ impl Thing {
 
     /// What must never go, whatever is asked for.
     fn is_protected(&self) -> bool {
-        self.owner != "acme"
-            || !self.old
-            || self.trait_ != Trait::Plain
-            || self.name.ends_with("-precious")
+        let may_go = matches!(
+            self.trait_,
+            Trait::Plain | Trait::OfAnotherAndOver | Trait::ClaimedOnce
+        );
+        self.owner != "acme" || !self.old || !may_go || self.name.ends_with("-precious")
     }
 }
 
@@ -67,6 +97,10 @@ fn things() -> impl Strategy<Value = Vec<Thing>> {
             1 => Just(Trait::RecentPush),
             1 => Just(Trait::RecentIssue),
             1 => Just(Trait::Renamed),
+            1 => Just(Trait::OfAnother),
+            1 => Just(Trait::OfAnotherAndOver),
+            1 => Just(Trait::Claimed),
+            1 => Just(Trait::ClaimedOnce),
         ],
     );
     let one = one.prop_map(|(forge, owner, name, old, trait_)| Thing {
@@ -96,17 +130,9 @@ async fn seed(world: &World, thing: &Thing, more: Value) {
 }
 
 async fn make(world: &World, thing: &Thing) {
-    let topics = if thing.trait_ == Trait::KeepTopic {
-        json!(["keep"])
-    } else {
-        json!([])
-    };
-    seed(
-        world,
-        thing,
-        json!({"what": "repository", "user": "acme", "files": {"a": "b"}, "topics": topics}),
-    )
-    .await;
+    let made = json!({"what": "repository", "user": "acme", "files": {"a": "b"},
+        "topics": thing.trait_.topics(), "description": thing.trait_.description()});
+    seed(world, thing, made).await;
     match thing.trait_ {
         Trait::Archived => seed(world, thing, json!({"what": "archive"})).await,
         Trait::Starred => seed(world, thing, json!({"what": "star"})).await,
