@@ -427,13 +427,22 @@ async fn every_fault_at_every_request_of_an_application_leaves_a_true_report() {
     assert!(fired * 10 > count * 9, "{fired} of {count} faults fired");
 }
 
+/// The plan of the leftovers. On a busy machine a look may be late and its item kept: then once more.
+async fn whole_plan(world: &World) -> Plan {
+    for _ in 0..20 {
+        let query = CleanupQuery::default();
+        let plan = world.provisioner.cleanup_plan(&query, &ada()).await;
+        if plan.counts.delete == 6 {
+            return plan;
+        }
+    }
+    panic!("the leftovers are never seen as a whole");
+}
+
 /// One fault at one request. Answers whether it happened.
 async fn cell((system, operation, nth): (String, String, usize), fault: Fault) -> bool {
     let world = leftovers(Duration::from_millis(400)).await;
-    let plan = world
-        .provisioner
-        .cleanup_plan(&CleanupQuery::default(), &ada())
-        .await;
+    let plan = whole_plan(&world).await;
     let before = there(&world);
     let what = format!("{fault:?} at {system} {operation} {nth}");
     world.sandbox.order(FaultOrder {
