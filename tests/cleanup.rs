@@ -591,3 +591,20 @@ async fn a_schedule_cleans_up_through_the_server_with_a_bearer_of_its_own_and_a_
     );
     assert!(names(&sandbox.store().await, "gitea").is_empty());
 }
+
+#[tokio::test]
+async fn a_project_goes_as_a_whole_and_stays_where_a_part_of_it_is_protected() {
+    let sandbox = Sandbox::start("0ms");
+    repository(&sandbox, "gitea", "test-throwaway-1", json!(["keep"])).await;
+    repository(&sandbox, "github", "test-throwaway-1", json!([])).await;
+    sandbox
+        .seed(json!({"what": "time_passes", "hours": 72}))
+        .await;
+    let plan = cleanup(&sandbox, &["--apply"]).json();
+    assert_eq!(plan["counts"]["delete"], 0, "{plan:#}");
+    assert_eq!(items(&plan, "action", "keep").len(), 2);
+    assert_eq!(
+        names(&sandbox.store().await, "github"),
+        ["test-throwaway-1"]
+    );
+}

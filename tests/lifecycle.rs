@@ -315,6 +315,12 @@ async fn over_mcp_a_plan_is_shown_first_and_exactly_that_is_done() {
     );
     let again = server.call("project_delete", apply).await;
     assert_eq!(again["structuredContent"], done["structuredContent"]);
+    let odd = json!({"project": "shop", "archive": "yes"});
+    let refused = server.call("project_delete", odd).await;
+    assert_eq!(
+        refused["structuredContent"]["error"]["code"],
+        "input.invalid"
+    );
     let none = server.call("cleanup_test_repos", json!({})).await;
     assert_eq!(
         (&none["structuredContent"]["plan_id"], &none["isError"]),

@@ -448,7 +448,7 @@ pub(crate) struct Selftest {
     /// Only what bears this text, for example the name of a violation, and all of it.
     #[arg(long, value_name = "TEXT", conflicts_with = "full")]
     pub(crate) only: Option<String>,
-    /// How many real processes to kill [default: 5, with --full 500, with --only none].
+    /// How many real processes to kill [default: 5, with --full 560, with --only none].
     #[arg(long)]
     pub(crate) kills: Option<usize>,
     /// How many projects to make at once [default: 40, with --full 200, with --only none].

@@ -77,6 +77,7 @@ impl Cleanup<'_> {
         let candidates = in_turn(wanted, look).await;
         let mut items = kept;
         items.extend(self.judged(candidates).await);
+        as_groups(&mut items);
         // What only its name speaks for stands apart, at the end.
         items.sort_by_key(|(item, target)| {
             let by_name = item.evidence.as_deref() == Some("name_only");
@@ -102,29 +103,9 @@ impl Cleanup<'_> {
     async fn judged(&self, candidates: Vec<Candidate>) -> Vec<Item> {
         let rights = Rights::new(self.upstreams);
         let pushed = pushed(&candidates);
-        let used = self.used_projects(&candidates, &pushed);
-        let judge = |candidate| self.judge(candidate, &rights, &pushed, &used).boxed();
+        let judge = |candidate| self.judge(candidate, &rights, &pushed).boxed();
         let judged = in_turn(candidates, judge).await;
         judged.into_iter().flatten().collect()
-    }
-
-    /// Projects with marks in which somebody works on one of the forges: none of their repositories goes.
-    fn used_projects(
-        &self,
-        candidates: &[Candidate],
-        pushed: &BTreeMap<String, String>,
-    ) -> BTreeMap<String, String> {
-        let mut used = BTreeMap::new();
-        for candidate in candidates {
-            let Ok(Look::There(there)) = &candidate.look else {
-                continue;
-            };
-            if let Some(why) = self.work(candidate, there, pushed) {
-                let what = &candidate.found.name;
-                used.insert(candidate.found.project.clone(), format!("{what}: {why}"));
-            }
-        }
-        used
     }
 
     /// Somebody's work in what bears marks, or whatever a name alone does not justify to remove.
@@ -162,7 +143,6 @@ impl Cleanup<'_> {
         candidate: Candidate,
         rights: &Rights<'_>,
         pushed: &BTreeMap<String, String>,
-        used: &BTreeMap<String, String>,
     ) -> Vec<Item> {
         let found = &candidate.found;
         let keep = |why: String| {
@@ -183,16 +163,6 @@ impl Cleanup<'_> {
         }
         if let Some(why) = self.work(&candidate, there, pushed) {
             return keep(why);
-        }
-        let on_forge = matches!(
-            found.kind,
-            TargetKind::GiteaRepository | TargetKind::GithubRepository
-        );
-        if let Some(why) = used
-            .get(&found.project)
-            .filter(|_| on_forge && found.mark.is_some())
-        {
-            return keep(format!("another part of the project is in use ({why})"));
         }
         let mirrors = match self.mirrors(&candidate).await {
             Ok(mirrors) => mirrors,
@@ -291,6 +261,21 @@ impl Cleanup<'_> {
             items.push((item, Some(target)));
         }
         Ok(items)
+    }
+}
+
+/// A project goes as a whole: where a part of it stays, because somebody uses or protects it, the others stay too.
+fn as_groups(items: &mut [Item]) {
+    let kept = items.iter().filter(|(item, _)| item.action == Action::Keep);
+    let stays: BTreeMap<String, String> = kept
+        .map(|(item, _)| (item.project.clone(), item.artifact.clone()))
+        .collect();
+    for (item, target) in items.iter_mut().filter(|(_, target)| target.is_some()) {
+        if let Some(part) = stays.get(&item.project) {
+            item.action = Action::Keep;
+            item.why = format!("another part of the project stays: {part}");
+            *target = None;
+        }
     }
 }
 

@@ -173,10 +173,20 @@ fn asked(name: &str, given: &JsonObject) -> Result<Asked, ErrorView> {
         "cleanup_test_repos" => What::Cleanup(query(given)?),
         "project_delete" => What::Delete {
             project: arguments::required(given, "project")?.to_owned(),
-            archive: given.get("archive") == Some(&Value::Bool(true)),
+            archive: archive(given)?,
         },
         _ => What::Rotate(arguments::texts(given, "project")?),
     }))
+}
+
+fn archive(given: &JsonObject) -> Result<bool, ErrorView> {
+    match given.get("archive") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(archive)) => Ok(*archive),
+        Some(other) => Err(arguments::bad(format!(
+            "`archive` must be true or false, not {other}"
+        ))),
+    }
 }
 
 fn query(given: &JsonObject) -> Result<CleanupQuery, ErrorView> {
