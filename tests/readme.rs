@@ -119,3 +119,27 @@ fn every_variable_that_is_read_is_in_the_readme() {
         assert!(README.contains(name) || name == "USER", "{name}");
     }
 }
+
+#[test]
+fn every_command_of_the_pages_is_one_that_the_program_takes() {
+    let pages = [README, include_str!("../docs/clean-up.md")];
+    let blocks = pages
+        .iter()
+        .flat_map(|page| page.split("```sh\n").skip(1))
+        .filter_map(|rest| rest.split("\n```").next());
+    let mut count = 0;
+    for line in blocks.flat_map(str::lines) {
+        let Some(line) = line.strip_prefix("forgeline ") else {
+            continue;
+        };
+        let line = line.split("  #").next().unwrap();
+        // Asked for help right behind its arguments, the program refuses only what it does not know.
+        let script = format!("exec \"$0\" {line} --help");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_forgeline")]);
+        let ran = crate::support::run(&mut command);
+        assert_eq!(ran.code, 0, "{line}: {ran:?}");
+        count += 1;
+    }
+    assert!(count > 8, "{count}");
+}

@@ -10,9 +10,10 @@ mod step;
 
 use std::collections::BTreeMap;
 
-use forgeline_step_engine::RunId;
+use forgeline_step_engine::{RunId, StepError};
 use forgeline_upstream::FullName;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) use look::{Look, There, look};
@@ -73,6 +74,25 @@ pub(crate) struct Target {
 pub(crate) type Marks = BTreeMap<String, String>;
 
 impl Target {
+    /// The target among a step's arguments.
+    ///
+    /// # Errors
+    /// It has an unknown form: another version of the program made the plan.
+    pub(crate) fn of(with: &Value) -> Result<Self, StepError> {
+        serde_json::from_value(with["target"].clone()).map_err(|error| {
+            let message = format!("the target has an unknown form: {error}");
+            StepError::refused("input.invalid", message).remedy("ask for a new plan")
+        })
+    }
+
+    /// The resources of a step with these arguments.
+    pub(crate) fn resources(with: &Value) -> Vec<String> {
+        Self::of(with)
+            .map(|target| target.resource())
+            .into_iter()
+            .collect()
+    }
+
     /// The key under which runs exclude each other; the one that a project's own steps use.
     pub(crate) fn resource(&self) -> String {
         match self.kind {

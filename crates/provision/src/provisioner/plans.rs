@@ -184,9 +184,7 @@ impl Provisioner {
 
     /// Begins the run. What another run holds is left out, with the reason.
     async fn begin(&self, planned: &RunRow, actor: &Actor) -> Result<RunId, ErrorView> {
-        let plan: Plan =
-            serde_json::from_value(planned.settings["plan"].clone()).unwrap_or_default();
-        let targets = targets(planned);
+        let (plan, targets) = read(planned)?;
         let mut held: BTreeMap<String, String> = BTreeMap::new();
         loop {
             let description = planned.workflow.description.clone();
@@ -251,8 +249,10 @@ impl Provisioner {
 
     /// A plan with what became of each item.
     async fn applied(&self, planned: &RunRow, run: &RunId) -> Plan {
-        let mut plan: Plan =
-            serde_json::from_value(planned.settings["plan"].clone()).unwrap_or_default();
+        let mut plan = match read(planned) {
+            Ok((plan, _)) => plan,
+            Err(error) => return Plan::refused(error),
+        };
         plan.plan_id = Some(planned.run_id.to_string());
         plan.expires_at = ends(planned).map(|at| format!("{at:.0}"));
         plan.run_id = Some(run.to_string());
@@ -336,8 +336,15 @@ fn became(snapshot: &Snapshot, id: &str, action: Action) -> Option<(ItemResult, 
     }
 }
 
-fn targets(planned: &RunRow) -> BTreeMap<String, Target> {
-    serde_json::from_value(planned.settings["targets"].clone()).unwrap_or_default()
+/// The plan and its targets as they were journaled.
+fn read(planned: &RunRow) -> Result<(Plan, BTreeMap<String, Target>), ErrorView> {
+    let unreadable = |error: serde_json::Error| {
+        let message = format!("the plan {} has an unknown form: {error}", planned.run_id);
+        ErrorView::new("plan.unknown", message, "ask for a new plan")
+    };
+    let plan = serde_json::from_value(planned.settings["plan"].clone()).map_err(unreadable)?;
+    let targets = serde_json::from_value(planned.settings["targets"].clone());
+    Ok((plan, targets.map_err(unreadable)?))
 }
 
 /// Until when a plan can be applied.

@@ -83,13 +83,7 @@ impl Step for Renew {
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, _found: &Found) -> Result<Value, StepError> {
-        let target = serde_json::from_value(with["target"].clone());
-        let target: Target = target.map_err(|error| {
-            StepError::refused(
-                "input.invalid",
-                format!("the target has an unknown form: {error}"),
-            )
-        })?;
+        let target = Target::of(with)?;
         let renewed = self.renew(cx, &target, &with["ttl"]).await;
         renewed.map_err(|error| match error.effect {
             // What was said late is said again by the next call.
@@ -108,8 +102,7 @@ impl Step for Renew {
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {
-        let target = serde_json::from_value::<Target>(with["target"].clone());
-        target.map(|target| target.resource()).into_iter().collect()
+        Target::resources(with)
     }
 
     fn problems(&self, _with: &Value) -> Vec<String> {

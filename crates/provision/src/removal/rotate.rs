@@ -190,13 +190,7 @@ impl Step for Rotate {
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, _found: &Found) -> Result<Value, StepError> {
-        let target = serde_json::from_value(with["target"].clone());
-        let target: Target = target.map_err(|error| {
-            StepError::refused(
-                "input.invalid",
-                format!("the target has an unknown form: {error}"),
-            )
-        })?;
+        let target = Target::of(with)?;
         self.rotate(cx, &target).await
     }
 
@@ -210,8 +204,7 @@ impl Step for Rotate {
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {
-        let target = serde_json::from_value::<Target>(with["target"].clone());
-        target.map(|target| target.resource()).into_iter().collect()
+        Target::resources(with)
     }
 
     fn is_reversible(&self, _with: &Value) -> bool {

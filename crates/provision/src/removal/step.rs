@@ -304,15 +304,6 @@ pub(crate) fn unblocking(target: &Target) -> String {
     }
 }
 
-fn target(with: &Value) -> Result<Target, StepError> {
-    serde_json::from_value(with["target"].clone()).map_err(|error| {
-        StepError::refused(
-            "input.invalid",
-            format!("the target has an unknown form: {error}"),
-        )
-    })
-}
-
 #[async_trait]
 impl Step for Removal {
     async fn check(&self, _cx: &StepCx, _with: &Value) -> Result<Seen, StepError> {
@@ -321,7 +312,7 @@ impl Step for Removal {
     }
 
     async fn apply(&self, cx: &StepCx, with: &Value, _found: &Found) -> Result<Value, StepError> {
-        let target = target(with)?;
+        let target = Target::of(with)?;
         let error = match self.remove(cx, &target).await {
             Ok(ended) => return Ok(ended.output()),
             Err(error) => error,
@@ -357,10 +348,7 @@ impl Step for Removal {
     }
 
     fn resources(&self, with: &Value) -> Vec<String> {
-        target(with)
-            .map(|target| target.resource())
-            .into_iter()
-            .collect()
+        Target::resources(with)
     }
 
     fn is_reversible(&self, _with: &Value) -> bool {
