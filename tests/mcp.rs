@@ -35,9 +35,16 @@ async fn without_with_an_empty_and_with_a_wrong_bearer_it_is_401_with_a_challeng
     ] {
         let response = post(&server, bearer, &body).await;
         assert_eq!(response.status(), 401, "{bearer:?}");
+        let error = if bearer.is_some() {
+            "error=\"invalid_token\", "
+        } else {
+            ""
+        };
+        let metadata = server.address("/.well-known/oauth-protected-resource/mcp");
         assert_eq!(
             response.headers()["www-authenticate"],
-            "Bearer realm=\"forgeline\""
+            format!("Bearer {error}scope=\"forgeline:read forgeline:create\", resource_metadata=\"{metadata}\"")
+                .as_str()
         );
     }
     let query = format!("{}?access_token={}", server.url, server.bearer);
@@ -96,6 +103,7 @@ async fn a_client_of_the_initialize_era_lists_and_creates() {
             "cleanup_test_repos",
             "project_delete",
             "mirror_rotate",
+            "project_token",
         ]
     );
     let made = server.call("project_create", json!({"name": "shop"})).await;
@@ -144,7 +152,7 @@ async fn a_client_of_the_2026_era_discovers_lists_and_creates() {
     let tools = ask("tools/list", None, json!({})).await;
     assert_eq!(
         tools["result"]["tools"].as_array().unwrap().len(),
-        12,
+        13,
         "{tools}"
     );
     let made = ask(

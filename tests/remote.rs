@@ -160,9 +160,13 @@ async fn metrics_and_readiness_tell_what_happens_and_name_no_project() {
     assert!(!metrics.contains("secret-plans"), "{metrics}");
     let ready: Value = serde_json::from_str(&get("/readyz?verbose").await).unwrap();
     assert_eq!(
-        ready,
-        json!({"ready": true, "journal": "readable", "runs_under_way": 0})
+        (&ready["ready"], &ready["journal"], &ready["runs_under_way"]),
+        (&json!(true), &json!("readable"), &json!(0))
     );
+    let token = &ready["tokens"]["GITEA_TOKEN"];
+    let shown = token["fingerprint"].as_str().unwrap();
+    assert!(shown.starts_with("hmac:"), "{ready}");
+    assert_eq!(ready["configuration_hash"].as_str().unwrap().len(), 12);
     let healthy = run(&mut crate::support::forgeline(&[
         "health",
         "--url",

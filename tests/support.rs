@@ -303,6 +303,18 @@ impl Server {
         response.json().await.expect("a JSON answer")
     }
 
+    /// Calls a tool, and answers the status and the challenge of a refusal at the door.
+    pub(crate) async fn refused(&self, tool: &str, arguments: Value) -> (u16, String) {
+        let call = json!({"name": tool, "arguments": arguments});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call});
+        let request = self.http.post(&self.url).bearer_auth(&self.bearer);
+        let request = request.header("accept", "application/json, text/event-stream");
+        let response = request.json(&body).send().await.expect("an answer");
+        let challenge = response.headers().get("www-authenticate");
+        let challenge = challenge.map_or("", |value| value.to_str().expect("a text"));
+        (response.status().as_u16(), challenge.to_owned())
+    }
+
     /// Calls a tool and answers its result.
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Value {
         let answer = self

@@ -44,7 +44,8 @@ async fn serve_lives_is_not_ready_and_answers_a_typed_error() {
     let answer = server.call("project_create", json!({"name": "shop"})).await;
     assert_eq!(answer["isError"], true, "{answer}");
     let error = &answer["structuredContent"]["error"];
-    assert_eq!(error["code"], "journal.unwritable");
+    // What cannot be recorded is not even begun.
+    assert_eq!(error["code"], "audit.unwritable");
     assert!(
         error["remedy"]
             .as_str()

@@ -388,7 +388,8 @@ async fn a_file_of_a_shipped_name_takes_its_place_and_needs_the_admin_scope() {
             "project_renew",
             "cleanup_test_repos",
             "project_delete",
-            "mirror_rotate"
+            "mirror_rotate",
+            "project_token"
         ]
     );
     // A reader sees what it may plan with, and no workflow of the operator.
@@ -405,32 +406,19 @@ async fn a_file_of_a_shipped_name_takes_its_place_and_needs_the_admin_scope() {
             "mirror_rotate"
         ]
     );
-    let refused = server
-        .rpc(
-            "tools/call",
-            json!({"name": "project_create", "arguments": {"name": "shop"}}),
-        )
+    let (status, challenge) = server
+        .refused("project_create", json!({"name": "shop"}))
         .await;
+    assert_eq!(status, 403);
     assert!(
-        refused["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("may only plan"),
-        "{refused}"
+        challenge.contains("scope=\"forgeline:read forgeline:create\""),
+        "{challenge}"
     );
-    let hidden = server
-        .rpc(
-            "tools/call",
-            json!({"name": "library_create", "arguments": {"name": "shop", "dry_run": true}}),
-        )
-        .await;
-    assert!(
-        hidden["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("unknown tool"),
-        "{hidden}"
-    );
+    // Of what the operator has, a reader learns nothing: it is refused like a tool that is not there.
+    let dry = json!({"name": "shop", "dry_run": true});
+    let hidden = server.refused("library_create", dry.clone()).await;
+    assert_eq!(hidden, server.refused("no_such_tool", dry).await);
+    assert_eq!(hidden.0, 403);
     let plan = json!({"name": "shop", "dry_run": true});
     let planned = server.view("project_create", plan).await;
     assert_eq!(planned["state"], "planned", "{planned}");

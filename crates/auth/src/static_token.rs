@@ -17,8 +17,8 @@ pub struct StaticToken {
 }
 
 impl StaticToken {
-    /// Takes a token for a caller. What its file holds later counts within seconds; while that is shorter than
-    /// [`MIN_LENGTH`], nobody is this caller.
+    /// Takes a token for a caller. What its file holds later counts at once; while that is shorter than [`MIN_LENGTH`],
+    /// nobody is this caller.
     ///
     /// # Errors
     /// The token is shorter than [`MIN_LENGTH`].
@@ -32,22 +32,33 @@ impl StaticToken {
         Ok(Self { token, caller })
     }
 
-    pub(crate) fn read_only(self) -> Self {
-        Self {
-            caller: self.caller.read_only(),
-            ..self
-        }
-    }
-
     pub(crate) fn matches(&self, presented: &[u8; 32]) -> bool {
         let token = self.token.current();
         let same: bool = digest(token.expose()).ct_eq(presented).into();
         same && token.expose().len() >= MIN_LENGTH
     }
 
-    pub(crate) fn caller(&self) -> &Caller {
+    /// The token, for checks of the configuration.
+    pub fn token(&self) -> &TokenHandle {
+        &self.token
+    }
+
+    /// Whose it is.
+    pub fn caller(&self) -> &Caller {
         &self.caller
     }
+}
+
+/// Whose bearer this is. All of them are compared, so that the time tells nothing.
+pub(crate) fn owner<'a>(tokens: &'a [StaticToken], presented: &str) -> Option<&'a Caller> {
+    let presented = digest(presented);
+    let mut found = None;
+    for known in tokens {
+        if known.matches(&presented) {
+            found = found.or(Some(known.caller()));
+        }
+    }
+    found
 }
 
 impl std::fmt::Debug for StaticToken {
@@ -60,4 +71,39 @@ impl std::fmt::Debug for StaticToken {
 
 pub(crate) fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use forgeline_upstream::{Origin, Token};
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn token(text: &str) -> TokenHandle {
+        let origin = Origin::variable("FORGELINE_STATIC_TOKEN");
+        TokenHandle::fixed(Token::new(text, origin).unwrap())
+    }
+
+    #[test]
+    fn only_the_exact_bearer_is_known() {
+        let known = [StaticToken::new(token(SECRET), Caller::local("x")).unwrap()];
+        assert_eq!(owner(&known, SECRET).unwrap().name, "local:x");
+        let last = &SECRET[..SECRET.len() - 1];
+        for wrong in [
+            last,
+            &format!("{SECRET}0"),
+            &SECRET.to_uppercase(),
+            &SECRET[..8],
+        ] {
+            assert!(owner(&known, wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_short_bearer_is_refused_at_start() {
+        let error = StaticToken::new(token("short"), Caller::local("x")).unwrap_err();
+        assert_eq!(error.fault, TokenFault::TooShort);
+    }
 }

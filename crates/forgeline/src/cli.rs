@@ -60,6 +60,15 @@ pub(crate) enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The policy: who may call which tool for what.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// A project's own credential.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print a completion script for a shell.
     Completion {
         /// bash, zsh, fish, elvish or powershell.
@@ -120,6 +129,9 @@ pub(crate) struct RunArgs {
     /// After a failure: compensate (default) or keep.
     #[arg(long, value_parser = ["compensate", "keep"])]
     pub(crate) on_failure: Option<String>,
+    /// With project_create: answer a bearer for this project's tools alone (`access`); an earlier one no longer counts.
+    #[arg(long)]
+    pub(crate) issue_token: bool,
     /// Your name for this request: repeating it answers the same run.
     #[arg(long, value_parser = request_id)]
     pub(crate) request_id: Option<String>,
@@ -189,6 +201,97 @@ pub(crate) enum ConfigCommand {
         #[command(flatten)]
         output: Output,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check the policy file; with --as and --tool, say what it decides and why.
+    Check(PolicyCheck),
+    /// Print what a policy may speak of, in Cedar's schema language.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCheck {
+    /// The policy file [default: FORGELINE_POLICY].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The caller, for example svc:router or oidc:4711.
+    #[arg(long = "as", value_name = "CALLER", requires = "tool")]
+    pub(crate) caller: Option<String>,
+    /// A group of the caller; may be repeated.
+    #[arg(long = "group", value_name = "NAME")]
+    pub(crate) groups: Vec<String>,
+    /// The tool, for example project_create.
+    #[arg(long, requires = "caller")]
+    pub(crate) tool: Option<String>,
+    /// The project [default: a call about many].
+    #[arg(long)]
+    pub(crate) project: Option<String>,
+    /// An owner of the project; may be repeated.
+    #[arg(long = "owner", value_name = "NAME")]
+    pub(crate) owners: Vec<String>,
+    /// The project's namespace [default: its name].
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// The project is a throwaway that lasts so long, for example 24h.
+    #[arg(long, value_parser = duration)]
+    pub(crate) ttl: Option<std::time::Duration>,
+    /// The project is a throwaway.
+    #[arg(long)]
+    pub(crate) throwaway: bool,
+    /// The call only plans.
+    #[arg(long)]
+    pub(crate) plan: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Look whether the audit log is as it was written; works on a copy, without anything else. Exit codes: 0 intact,
+    /// 1 tampered, 7 truncated or torn.
+    Verify(AuditVerify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditVerify {
+    /// The log, or the directory that holds it with its older files [default: the data directory].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) log: Option<PathBuf>,
+    /// A file with the key that lines are bound with [default: FORGELINE_AUDIT_KEY].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The public key that checkpoints must be signed with, 64 hexadecimal digits [default: that of
+    /// FORGELINE_AUDIT_SIGNING_KEY].
+    #[arg(long, value_name = "HEX")]
+    pub(crate) pubkey: Option<String>,
+    /// Checkpoints that were kept elsewhere [default: those beside the log].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// A new credential for a project; the old one no longer counts.
+    Rotate(TokenOf),
+    /// No credential for a project any more.
+    Revoke(TokenOf),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenOf {
+    /// The project.
+    pub(crate) project: String,
+    /// Refused: a fresh sandbox has no project.
+    #[arg(long, hide = true)]
+    pub(crate) sandbox: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -413,6 +516,17 @@ pub(crate) struct Serve {
     /// Address and port [default: FORGELINE_LISTEN, else 127.0.0.1:3210].
     #[arg(long)]
     pub(crate) listen: Option<String>,
+    /// PEM file of the certificate and its chain: serve speaks TLS [default: FORGELINE_TLS_CERT].
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        conflicts_with = "stdio"
+    )]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file of its private key [default: FORGELINE_TLS_KEY].
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Refuse whatever changes anything, whoever calls; plans are answered.
     #[arg(long)]
     pub(crate) read_only: bool,

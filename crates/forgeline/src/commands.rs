@@ -1,10 +1,12 @@
 //! The commands. Each answers an exit code.
 
+mod audit;
 mod cleanup;
 mod config;
 mod doctor;
 mod health;
 mod plans;
+mod policy;
 mod project;
 mod remote;
 mod run;
@@ -12,12 +14,13 @@ mod runs;
 mod sandbox;
 mod selftest;
 mod serve;
+mod token;
 mod workflow;
 
 use forgeline_provision::{Actor, ErrorView, RunView};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Cli, Command, Format};
+use crate::cli::{AuditCommand, Cli, Command, Format};
 use crate::env::Env;
 use crate::exit;
 use crate::output;
@@ -30,6 +33,9 @@ pub(crate) async fn run(cli: Cli, env: &Env) -> u8 {
         Command::Doctor(args) => doctor::run(env, args).await,
         Command::Workflow(command) => workflow::run(env, command).await,
         Command::Config(command) => config::run(env, command),
+        Command::Policy(command) => policy::run(env, command).await,
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(env, &args),
+        Command::Token(command) => token::run(env, command).await,
         Command::Completion { shell } => completion(shell),
         Command::Health { url } => health::run(&url).await,
         Command::Status(args) => runs::status(env, args).await,

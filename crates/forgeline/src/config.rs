@@ -1,10 +1,10 @@
 //! The configuration, judged as a whole: every problem is reported at once, before any request.
 
+mod inbound;
 mod infra;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use forgeline_auth::{Caller, Scope, StaticToken};
 use forgeline_kubernetes::Access;
 use forgeline_provision::{MirrorCredentials, Rules, Timings};
 use forgeline_upstream::http::{Trust, address};
@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::env::Env;
 
+pub(crate) use inbound::{AuditKeys, Inbound};
 pub(crate) use infra::{Infra, Mode};
 
 /// Something in the configuration that cannot be used.
@@ -418,58 +419,6 @@ impl Reader<'_> {
         }
         reachable
     }
-}
-
-/// The callers that `serve` lets in: the bearer of the environment and the named ones of the file. Empty: none is
-/// configured.
-pub(crate) fn callers(env: &Env) -> Result<Vec<StaticToken>, Vec<Problem>> {
-    let (mut found, mut problems) = (Vec::new(), Vec::new());
-    match env.secret("FORGELINE_STATIC_TOKEN") {
-        Ok(Some(token)) => match StaticToken::new(token, Caller::admin("svc:static")) {
-            Ok(token) => found.push(token),
-            Err(error) => problems.push(error.into()),
-        },
-        Ok(None) => {}
-        Err(problem) => problems.push(problem),
-    }
-    if let Some((file, callers)) = env.callers() {
-        for caller in callers {
-            match named(env, caller, file) {
-                Ok(token) => found.push(token),
-                Err(problem) => problems.push(problem),
-            }
-        }
-    }
-    if problems.is_empty() {
-        Ok(found)
-    } else {
-        Err(problems)
-    }
-}
-
-fn named(
-    env: &Env,
-    caller: &crate::config_file::StaticCaller,
-    file: &Path,
-) -> Result<StaticToken, Problem> {
-    let what = format!("auth.static `{}`", caller.name);
-    let mut scopes = std::collections::BTreeSet::new();
-    for word in &caller.scopes {
-        let scope = Scope::parse(word).ok_or_else(|| {
-            Problem::new(
-                "configuration.invalid",
-                format!("{what} names the unknown scope `{word}`"),
-                "use forgeline:read, forgeline:create, forgeline:delete or forgeline:admin",
-            )
-        })?;
-        scopes.insert(scope);
-    }
-    let token = env.referred(&caller.token, &what, file)?;
-    let caller = Caller {
-        name: format!("svc:{}", caller.name),
-        scopes,
-    };
-    Ok(StaticToken::new(token, caller)?)
 }
 
 #[cfg(test)]

@@ -74,6 +74,14 @@ pub(crate) struct StaticCaller {
     pub(crate) scopes: Vec<String>,
 }
 
+/// The scopes of everybody in a group of the issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupScopes {
+    pub(crate) name: String,
+    pub(crate) scopes: Vec<String>,
+}
+
 /// What stands in a project's namespace; see the documentation of `[infra]` in the example file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +106,9 @@ pub(crate) struct ConfigFile {
     pub(crate) mcp_servers: Option<Vec<McpServer>>,
     pub(crate) http: Option<Http>,
     pub(crate) callers: Option<Vec<StaticCaller>>,
+    pub(crate) groups: Option<Vec<GroupScopes>>,
+    /// The whole text; no secret stands in it.
+    pub(crate) text: String,
     pub(crate) infra: Option<InfraPolicy>,
 }
 
@@ -127,6 +138,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<ConfigFile>, Vec<Problem>> {
     let mut reader = Reader {
         file: ConfigFile {
             path: path.to_owned(),
+            text: text.clone(),
             ..ConfigFile::default()
         },
         problems: Vec::new(),
@@ -167,10 +179,11 @@ impl Reader {
         if let Some(callers) = auth.remove("static") {
             self.file.callers = self.typed("auth.static", callers);
         }
-        for name in auth.keys() {
-            self.problems.push(format!(
-                "[auth] has no `{name}`; there is `[[auth.static]]`"
-            ));
+        if let Some(groups) = auth.remove("groups") {
+            self.file.groups = self.typed("auth.groups", groups);
+        }
+        for (key, value) in auth {
+            self.setting(&format!("auth.{key}"), value);
         }
     }
 

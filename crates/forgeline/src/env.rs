@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use forgeline_upstream::{Origin, Token, TokenError, TokenFault, TokenHandle};
 
 use crate::config::Problem;
 use crate::config_file::{
-    self, ConfigFile, Http, InfraPolicy, McpServer, Reference, Said, StaticCaller,
+    self, ConfigFile, GroupScopes, Http, InfraPolicy, McpServer, Reference, Said, StaticCaller,
 };
 use crate::variables::{ALL, find};
 
@@ -24,16 +25,39 @@ pub(crate) struct Env {
     /// What is wrong with the files; said when the configuration is judged.
     broken: Vec<Problem>,
     /// The Secrets that were fetched from the cluster.
-    fetched: BTreeMap<(String, String, String), Result<String, String>>,
+    fetched: BTreeMap<Place, Result<String, String>>,
+    /// The tokens that were handed out, by what they are for: whoever asks again gets the same one, so that all see a change.
+    handles: Arc<Mutex<BTreeMap<String, TokenHandle>>>,
 }
 
+/// Namespace, name and key of a Secret.
+pub(crate) type Place = (String, String, String);
+
 /// What the embedded sandbox leaves of the process's own environment.
-const KEPT_BESIDE_SANDBOX: [&str; 10] = [
+const KEPT_BESIDE_SANDBOX: [&str; 28] = [
     "FORGELINE_LISTEN",
     "FORGELINE_ALLOWED_HOSTS",
     "FORGELINE_ALLOWED_ORIGINS",
     "FORGELINE_STATIC_TOKEN",
     "FORGELINE_STATIC_TOKEN_FILE",
+    "FORGELINE_UNAUTHENTICATED_PER_SECOND",
+    "FORGELINE_TLS_CERT",
+    "FORGELINE_TLS_KEY",
+    "DEX_ISSUER_URL",
+    "FORGELINE_AUDIENCE",
+    "MCP_RESOURCE_URL",
+    "FORGELINE_USER_CLAIM",
+    "FORGELINE_GROUPS_CLAIM",
+    "FORGELINE_OIDC_SERVICES",
+    "FORGELINE_ASKED_SCOPES",
+    "FORGELINE_POLICY",
+    "FORGELINE_PROJECT_TOKEN_TTL",
+    "FORGELINE_AUDIT_KEY",
+    "FORGELINE_AUDIT_KEY_FILE",
+    "FORGELINE_AUDIT_SIGNING_KEY",
+    "FORGELINE_AUDIT_SIGNING_KEY_FILE",
+    "FORGELINE_FINGERPRINT_KEY",
+    "FORGELINE_FINGERPRINT_KEY_FILE",
     "FORGELINE_INFRA_MODE",
     "FORGELINE_INFRA_PATH",
     "HOME",
@@ -93,18 +117,23 @@ impl Env {
 
     /// Every reference in the files, also in their tables.
     fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.named_references().map(|(_, reference)| reference)
+    }
+
+    /// As [`Env::references`], each with what it is for, as messages name it.
+    fn named_references(&self) -> impl Iterator<Item = (String, &Reference)> {
         self.files.iter().flat_map(|file| {
-            let settings = file.said.values().filter_map(|said| match said {
-                Said::Secret(reference) => Some(reference),
+            let settings = file.said.iter().filter_map(|(name, said)| match said {
+                Said::Secret(reference) => Some(((*name).to_owned(), reference)),
                 Said::Text(_) => None,
             });
-            let servers = file.mcp_servers.iter().flatten().map(|one| &one.token);
+            let servers = file.mcp_servers.iter().flatten();
+            let servers = servers.map(|one| (format!("mcp_servers `{}`", one.name), &one.token));
             let http = file.http.iter().flat_map(|http| &http.tokens);
-            let callers = file.callers.iter().flatten().map(|one| &one.token);
-            settings
-                .chain(servers)
-                .chain(http.map(|one| &one.token))
-                .chain(callers)
+            let http = http.map(|one| (format!("http.tokens `{}`", one.name), &one.token));
+            let callers = file.callers.iter().flatten();
+            let callers = callers.map(|one| (format!("auth.static `{}`", one.name), &one.token));
+            settings.chain(servers).chain(http).chain(callers)
         })
     }
 
@@ -118,7 +147,7 @@ impl Env {
     }
 
     /// The Secrets in the cluster that the files refer to.
-    pub(crate) fn wanted_from_cluster(&self) -> Vec<(String, String, String)> {
+    pub(crate) fn wanted_from_cluster(&self) -> Vec<Place> {
         self.references()
             .filter_map(|reference| match reference {
                 Reference::Kubernetes {
@@ -132,12 +161,58 @@ impl Env {
     }
 
     /// Keeps what was fetched from the cluster, or why it could not be.
-    pub(crate) fn fetched(
-        &mut self,
-        place: (String, String, String),
-        value: Result<String, String>,
-    ) {
+    pub(crate) fn fetched(&mut self, place: Place, value: Result<String, String>) {
         self.fetched.insert(place, value);
+    }
+
+    /// What fetching the Secrets led to, without the values.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&Place, Result<bool, &str>)> {
+        self.fetched.iter().map(|(place, found)| {
+            let found = found.as_ref().map(|text| !text.trim().is_empty());
+            (place, found.map_err(String::as_str))
+        })
+    }
+
+    /// The token for this use, made once.
+    fn handed(
+        &self,
+        what: &str,
+        make: impl FnOnce() -> Result<TokenHandle, Problem>,
+    ) -> Result<TokenHandle, Problem> {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = handles.get(what) {
+            return Ok(handle.clone());
+        }
+        let handle = make()?;
+        handles.insert(what.to_owned(), handle.clone());
+        Ok(handle)
+    }
+
+    /// Every token that was handed out so far, by what it is for.
+    pub(crate) fn tokens(&self) -> Vec<(String, TokenHandle)> {
+        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = handles.iter();
+        all.map(|(what, handle)| (what.clone(), handle.clone()))
+            .collect()
+    }
+
+    /// The tokens in the cluster's Secrets that were handed out, and what each is for.
+    pub(crate) fn tokens_in_cluster(&self) -> Vec<(Place, TokenHandle)> {
+        let handed = self.tokens();
+        let mut found = Vec::new();
+        for (what, reference) in self.named_references() {
+            if let Reference::Kubernetes {
+                namespace,
+                secret,
+                key,
+            } = reference
+                && let Some((_, handle)) = handed.iter().find(|(name, _)| *name == what)
+            {
+                let place = (namespace.clone(), secret.clone(), key.clone());
+                found.push((place, handle.clone()));
+            }
+        }
+        found
     }
 
     /// The settings of an embedded sandbox, over what this process says about itself (listen address, home, workflows).
@@ -239,14 +314,23 @@ impl Env {
                 format!("both {name} and {file_name} are set"),
                 format!("set only one of {name} and {file_name}"),
             )),
-            (Some(text), None) => Ok(Some(TokenHandle::fixed(Token::new(
-                text,
-                Origin::variable(name),
-            )?))),
-            (None, Some(path)) => Ok(Some(TokenHandle::from_file(&Origin::File {
-                variable: name.to_owned(),
-                path: PathBuf::from(path),
-            })?)),
+            (Some(text), None) => {
+                let fixed = || {
+                    Ok(TokenHandle::fixed(Token::new(
+                        text,
+                        Origin::variable(name),
+                    )?))
+                };
+                self.handed(name, fixed).map(Some)
+            }
+            (None, Some(path)) => {
+                let origin = Origin::File {
+                    variable: name.to_owned(),
+                    path: PathBuf::from(path),
+                };
+                let from_file = || Ok(TokenHandle::from_file(&origin)?);
+                self.handed(name, from_file).map(Some)
+            }
             (None, None) => {
                 let said = self
                     .files
@@ -264,6 +348,15 @@ impl Env {
 
     /// What a reference in the configuration file leads to. `what` names it in messages.
     pub(crate) fn referred(
+        &self,
+        reference: &Reference,
+        what: &str,
+        file: &Path,
+    ) -> Result<TokenHandle, Problem> {
+        self.handed(what, || self.followed(reference, what, file))
+    }
+
+    fn followed(
         &self,
         reference: &Reference,
         what: &str,
@@ -326,6 +419,13 @@ impl Env {
             .collect()
     }
 
+    /// As [`Env::list`], or of the setting's default.
+    pub(crate) fn list_or_default(&self, name: &str) -> Vec<String> {
+        let parts = self.or_default(name).split([',', ' ']).map(str::trim);
+        let filled = parts.filter(|part| !part.is_empty());
+        filled.map(str::to_owned).collect()
+    }
+
     /// The MCP servers of the nearest file that names any, and that file.
     pub(crate) fn mcp_servers(&self) -> Option<(&Path, &[McpServer])> {
         self.files
@@ -345,6 +445,19 @@ impl Env {
         self.files
             .iter()
             .find_map(|file| Some((file.path.as_path(), file.callers.as_deref()?)))
+    }
+
+    /// The scopes of groups, from the nearest file that names any.
+    pub(crate) fn groups(&self) -> &[GroupScopes] {
+        let mut files = self.files.iter();
+        files
+            .find_map(|file| file.groups.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// The texts of the configuration files; no secret stands in them.
+    pub(crate) fn file_texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.text.as_str())
     }
 
     /// The policy of namespaces, from the nearest file that has one.

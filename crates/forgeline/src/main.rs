@@ -42,7 +42,11 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let code = runtime.block_on(commands::run(cli, &env));
+    let code = runtime.block_on(async {
+        let code = commands::run(cli, &env).await;
+        wire::keeping::close().await;
+        code
+    });
     // A blocked read of stdin must not keep the process.
     runtime.shutdown_background();
     ExitCode::from(code)

@@ -137,6 +137,12 @@ fn run_table(view: &RunView) -> String {
         text.push_str("\n\n");
         text.push_str(&table(["LEFT BEHIND", "WHY", "COMMAND"], rows.collect()));
     }
+    if let Some(access) = &view.access {
+        let until = format!("until {}; shown only here", access.expires_at);
+        let rows = vec![[access.token.clone(), access.scopes.join(" "), until]];
+        text.push_str("\n\n");
+        text.push_str(&table(["BEARER OF THIS PROJECT", "SCOPES", "NOTE"], rows));
+    }
     text
 }
 

@@ -1,13 +1,20 @@
 //! Connects everything: configuration to clients, clients to steps, steps to engine, engine to use-cases.
 
+pub(crate) mod callers;
 mod clients;
+pub(crate) mod keeping;
 mod local;
+mod watching;
 
 use std::sync::Arc;
 
-use forgeline_kubernetes::Kubernetes;
+use forgeline_auth::Scope;
+use forgeline_auth::audit::AuditLog;
+use forgeline_kubernetes::{Kubernetes, SecretKey};
+use forgeline_mcp_server::Server;
 use forgeline_provision::{
-    Catalogue, Doctor, LogAudit, Parts, Provisioner, Remover, Setup, Timings, Upstreams, registry,
+    AuditSink, Catalogue, Doctor, LogAudit, Parts, Provisioner, Remover, Setup, Timings, Upstreams,
+    registry,
 };
 use forgeline_step_engine::journal::memory::MemoryJournal;
 use forgeline_step_engine::journal::sqlite::SqliteJournal;
@@ -46,8 +53,20 @@ pub(crate) async fn prepared(env: &Env) -> Env {
     for place in wanted {
         let value = match &cluster {
             Ok(cluster) => match cluster.secret_key(&place.0, &place.1, &place.2).await {
-                Ok(Some(value)) => Ok(value),
-                Ok(None) => Err("there is no such Secret or key".to_owned()),
+                Ok(SecretKey::Text(value)) => Ok(value),
+                Ok(SecretKey::NoText) => Err(format!("the key {} holds no text", place.2)),
+                Ok(SecretKey::NoKey(keys)) => Err(format!(
+                    "the Secret has no key {}; it has {}",
+                    place.2,
+                    if keys.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        keys.join(", ")
+                    }
+                )),
+                Ok(SecretKey::NoSecret) => {
+                    Err(format!("there is no Secret {}/{}", place.0, place.1))
+                }
                 Err(error) => Err(error.to_string()),
             },
             Err(why) => Err(why.clone()),
@@ -60,31 +79,51 @@ pub(crate) async fn prepared(env: &Env) -> Env {
 /// The use-cases for a command that writes. `what` is what others are told about the holder of the journal.
 pub(crate) async fn writer(env: &Env, what: &str) -> Result<Provisioner, WireError> {
     let env = prepared(env).await;
-    let whole = whole(&env).await?;
+    let (whole, _) = audited(&env).await?;
     let journal = SqliteJournal::open(&whole.config.data_dir, what).map_err(WireError::Journal)?;
+    keeping::make_fingerprint_key(&env);
     whole.provisioner(&env, Arc::new(journal))
 }
 
 /// As [`writer`], for a look that journals nothing: it works beside a server.
 pub(crate) async fn observer(env: &Env) -> Result<Provisioner, WireError> {
     let env = prepared(env).await;
-    let whole = whole(&env).await?;
+    let (whole, _) = audited(&env).await?;
     let journal = readable(&env)?;
     whole.provisioner(&env, journal)
 }
 
 /// As [`writer`], but a journal that cannot be written leaves a server that says so to every call.
-pub(crate) async fn server(env: &Env) -> Result<(Provisioner, Option<JournalError>), WireError> {
-    let env = prepared(env).await;
-    let whole = whole(&env).await?;
-    match SqliteJournal::open(&whole.config.data_dir, "forgeline serve") {
-        Ok(journal) => Ok((whole.provisioner(&env, Arc::new(journal))?, None)),
-        Err(error @ JournalError::Held { .. }) => Err(WireError::Journal(error)),
+///
+/// `env` must be [`prepared`].
+pub(crate) async fn server(env: &Env) -> Result<Serving, WireError> {
+    let (whole, audit) = audited(env).await?;
+    let (provisioner, broken) = match SqliteJournal::open(&whole.config.data_dir, "forgeline serve")
+    {
+        Ok(journal) => {
+            keeping::make_fingerprint_key(env);
+            (whole.provisioner(env, Arc::new(journal))?, None)
+        }
+        Err(error @ JournalError::Held { .. }) => return Err(WireError::Journal(error)),
         Err(error) => {
             let journal = Arc::new(UnavailableJournal::new(error.clone()));
-            Ok((whole.provisioner(&env, journal)?, Some(error)))
+            (whole.provisioner(env, journal)?, Some(error))
         }
-    }
+    };
+    watching::begin(env, whole.upstreams.kubernetes.as_ref());
+    Ok(Serving {
+        provisioner,
+        audit,
+        broken,
+    })
+}
+
+/// What a server is made of.
+pub(crate) struct Serving {
+    pub(crate) provisioner: Provisioner,
+    pub(crate) audit: AuditLog,
+    /// Why the journal cannot be used. `None`: it can.
+    pub(crate) broken: Option<JournalError>,
 }
 
 /// The use-cases for a command that only looks into the journal; works beside a server and needs no upstream.
@@ -117,7 +156,8 @@ pub(crate) async fn doctor(env: &Env, listen: Option<String>) -> Doctor {
     let config = Config::read(&env);
     let clients = Clients::build(&config).await;
     let parts = parts(&env, &config, &clients);
-    Doctor::new(parts, local::checks(&env, &config, &clients, listen))
+    let local = local::checks(&env, &config, &clients, listen);
+    local::with_issuer(Doctor::new(parts, local), &env)
 }
 
 /// Every kind of step, to check workflow files against; works without any configuration.
@@ -126,6 +166,37 @@ pub(crate) async fn kinds(env: &Env) -> (Registry, Config) {
     let clients = Clients::build(&config).await;
     let upstreams = clients.stand_ins(&config);
     (registry(&Arc::new(upstreams)), config)
+}
+
+/// The tools of a server with this configuration and the scopes that they need; works without any upstream.
+pub(crate) async fn tools(env: &Env) -> Result<Vec<(String, Scope)>, WireError> {
+    let (registry, config) = kinds(env).await;
+    let catalogue = catalogue(&registry, &config)?;
+    Ok(Server::tools(&idle(env, catalogue, registry)))
+}
+
+/// The use-cases over an empty journal: nothing is run with them.
+fn idle(env: &Env, catalogue: Catalogue, registry: Registry) -> Provisioner {
+    let setup = Setup {
+        environment: env.environment().to_owned(),
+        settings: json!({}),
+        catalogue,
+        doctor: None,
+        remover: None,
+        longest_ttl: None,
+    };
+    let engine = Engine::reader(Arc::new(MemoryJournal::new()), Arc::new(registry), false);
+    Provisioner::new(engine, setup)
+}
+
+fn catalogue(registry: &Registry, config: &Config) -> Result<Catalogue, WireError> {
+    Catalogue::read(registry, config.workflows_dir.as_deref()).map_err(|error| {
+        WireError::Configuration(vec![Problem::new(
+            "workflow.invalid",
+            format!("workflow files have mistakes:\n{error}"),
+            "mend these lines; `forgeline workflow check FILE` looks at one file",
+        )])
+    })
 }
 
 /// The upstreams of a configuration with other times, and the settings of its workflows; nothing is asked of them yet.
@@ -137,7 +208,7 @@ pub(crate) async fn trial(
     let mut config = Config::read(env);
     config.timings = timings;
     config.deadlines = deadlines;
-    let whole = of(config).await?;
+    let whole = of(config, Arc::new(LogAudit)).await?;
     Ok((whole.upstreams, whole.config.settings))
 }
 
@@ -148,11 +219,25 @@ struct Whole {
     upstreams: Arc<Upstreams>,
 }
 
-async fn whole(env: &Env) -> Result<Whole, WireError> {
-    of(Config::read(env)).await
+/// A configuration without a mistake whose destructive calls go to the audit log.
+async fn audited(env: &Env) -> Result<(Whole, AuditLog), WireError> {
+    let log = keeping::audit(env);
+    let sink: Arc<dyn AuditSink> = match &log {
+        Ok(log) => Arc::new(keeping::Recorded(log.clone())),
+        Err(_) => Arc::new(LogAudit),
+    };
+    let mut config = Config::read(env);
+    config
+        .problems
+        .extend(log.as_ref().err().cloned().unwrap_or_default());
+    let whole = of(config, sink).await?;
+    match log {
+        Ok(log) => Ok((whole, log)),
+        Err(problems) => Err(WireError::Configuration(problems)),
+    }
 }
 
-async fn of(config: Config) -> Result<Whole, WireError> {
+async fn of(config: Config, audit: Arc<dyn AuditSink>) -> Result<Whole, WireError> {
     if !config.problems.is_empty() {
         return Err(WireError::Configuration(config.problems));
     }
@@ -175,7 +260,7 @@ async fn of(config: Config) -> Result<Whole, WireError> {
         reachable: clients.reachable.clone(),
         mirror: config.mirror.clone().ok_or_else(missing)?,
         timings: config.timings,
-        audit: Arc::new(LogAudit),
+        audit,
     };
     Ok(Whole {
         config,
@@ -187,21 +272,14 @@ async fn of(config: Config) -> Result<Whole, WireError> {
 impl Whole {
     fn provisioner(&self, env: &Env, journal: Arc<dyn Journal>) -> Result<Provisioner, WireError> {
         let registry = registry(&self.upstreams);
-        let directory = self.config.workflows_dir.as_deref();
-        let catalogue = Catalogue::read(&registry, directory).map_err(|error| {
-            WireError::Configuration(vec![Problem::new(
-                "workflow.invalid",
-                format!("workflow files have mistakes:\n{error}"),
-                "mend these lines; `forgeline workflow check FILE` looks at one file",
-            )])
-        })?;
+        let catalogue = catalogue(&registry, &self.config)?;
         let parts = parts(env, &self.config, &self.clients);
         let local = local::checks(env, &self.config, &self.clients, None);
         let setup = Setup {
             environment: self.config.environment.clone(),
             settings: self.config.settings.clone(),
             catalogue,
-            doctor: Some(Doctor::new(parts, local)),
+            doctor: Some(local::with_issuer(Doctor::new(parts, local), env)),
             remover: Some(Remover {
                 upstreams: Arc::new(self.upstreams.unhurried()),
                 rules: self.config.cleanup.clone(),

@@ -10,6 +10,7 @@ mod dialect;
 mod issues;
 mod mirrors;
 mod repositories;
+mod rights;
 mod server;
 mod tool_error;
 
@@ -20,4 +21,5 @@ pub use dialect::{Dialect, Mapping, Operation};
 pub use issues::{Issue, Label, NewIssue};
 pub use mirrors::{NewPushMirror, PushMirror};
 pub use repositories::{Commit, Content, NewRepository, PullHead, PullRequest, Refs, Repository};
+pub use rights::Permission;
 pub use server::{MirrorSettings, Route, Scopes};

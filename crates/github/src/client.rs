@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use forgeline_upstream::{Error, Kind, Reach, Throttle, TokenHandle};
+use forgeline_upstream::{Error, Kind, Reach, Throttle, Token, TokenHandle};
 use http::{HeaderMap, Method, StatusCode};
 use octocrab::service::middleware::base_uri::BaseUriLayer;
 use octocrab::{AuthState, OctoBody, Octocrab, OctocrabBuilder};
@@ -108,18 +108,28 @@ impl GitHub {
     ) -> Result<Reply, Error> {
         let writes = method != Method::GET;
         let _place = self.throttle.enter("github", operation, writes).await?;
-        let request = self.exchange(operation, method, path, body);
+        let request = async {
+            let token = self.token.current();
+            match self.exchange(operation, &method, path, body, &token).await {
+                // A 401 did not act, and the token may have been rotated meanwhile.
+                Err(error) if error.is_unauthenticated() && self.token.was_refused(&token) => {
+                    let token = self.token.current();
+                    self.exchange(operation, &method, path, body, &token).await
+                }
+                answer => answer,
+            }
+        };
         forgeline_upstream::within("github", operation, self.deadline, request).await
     }
 
     async fn exchange(
         &self,
         operation: &str,
-        method: Method,
+        method: &Method,
         path: &str,
         body: Option<&Value>,
+        token: &Token,
     ) -> Result<Reply, Error> {
-        let token = self.token.current();
         let lost = |error: &octocrab::Error| {
             let reach = if never_sent(error) {
                 Reach::NotSent
@@ -134,7 +144,7 @@ impl GitHub {
             .user_access_token(token.expose())
             .map_err(|error| lost(&error))?;
         let request = http::Request::builder()
-            .method(method)
+            .method(method.clone())
             .uri(path)
             .header(http::header::ACCEPT, "application/vnd.github+json")
             .header(

@@ -70,7 +70,7 @@ impl Kubernetes {
         })
     }
 
-    /// One key of a Secret. `None`: no such Secret or key.
+    /// One key of a Secret.
     ///
     /// # Errors
     /// As every read; never with a value in it.
@@ -79,7 +79,7 @@ impl Kubernetes {
         namespace: &str,
         name: &str,
         key: &str,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<SecretKey, Error> {
         let operation = format!("read Secret {name} in namespace {namespace}");
         let path = format!(
             "/api/v1/namespaces/{}/secrets/{}",
@@ -88,23 +88,28 @@ impl Kubernetes {
         );
         let body = match self.send(&operation, Method::GET, &path, None).await {
             Ok(body) => body,
-            Err(error) if error.kind == Kind::NotFound => return Ok(None),
+            Err(error) if error.kind == Kind::NotFound => return Ok(SecretKey::NoSecret),
             Err(error) => return Err(error),
         };
         let Some(encoded) = body["data"].get(key).and_then(Value::as_str) else {
-            return Ok(None);
+            let keys = body["data"].as_object().into_iter().flatten();
+            return Ok(SecretKey::NoKey(keys.map(|(key, _)| key.clone()).collect()));
         };
         let decoded = base64::engine::general_purpose::STANDARD.decode(encoded);
         let text = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        text.map(Some).ok_or_else(|| {
-            let message = format!("the key {key} holds no text");
-            Error::new(
-                "kubernetes",
-                &operation,
-                Kind::Unexpected,
-                Reach::Refused,
-                &message,
-            )
-        })
+        Ok(text.map_or(SecretKey::NoText, SecretKey::Text))
     }
+}
+
+/// What a key of a Secret holds.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretKey {
+    /// A text, maybe an empty one.
+    Text(String),
+    /// Bytes that are no text.
+    NoText,
+    /// The Secret has other keys.
+    NoKey(Vec<String>),
+    /// There is no such Secret, or it is not visible to us.
+    NoSecret,
 }

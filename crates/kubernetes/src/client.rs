@@ -49,6 +49,8 @@ impl std::error::Error for BuildError {}
 pub struct Kubernetes {
     client: Client,
     credential: String,
+    /// `None`: the credential is not ours to read.
+    token: Option<TokenHandle>,
     deadline: Duration,
     throttle: Throttle,
 }
@@ -59,29 +61,32 @@ impl Kubernetes {
     /// # Errors
     /// A configuration that cannot be used.
     pub async fn new(access: Access, deadline: Duration) -> Result<Self, BuildError> {
-        let (client, credential) = match access {
+        let (client, credential, token) = match access {
             Access::Endpoint {
                 url,
                 token,
                 authority_pem,
             } => {
                 let credential = token.origin().to_string();
-                (endpoint(&url, token, authority_pem.as_deref())?, credential)
+                let client = endpoint(&url, token.clone(), authority_pem.as_deref())?;
+                (client, credential, Some(token))
             }
             Access::Kubeconfig(text) => (
                 kubeconfig(&text).await?,
                 "the kubeconfig (KUBECONFIG)".to_owned(),
+                None,
             ),
             Access::InCluster => {
                 let config = Config::incluster().map_err(|error| BuildError(error.to_string()))?;
                 let client = Client::try_from(tune(config))
                     .map_err(|error| BuildError(error.to_string()))?;
-                (client, "the pod's service account".to_owned())
+                (client, "the pod's service account".to_owned(), None)
             }
         };
         Ok(Self {
             client,
             credential,
+            token,
             deadline,
             throttle: Throttle::default(),
         })
@@ -107,6 +112,10 @@ impl Kubernetes {
         &self.credential
     }
 
+    pub(crate) fn raw(&self) -> &Client {
+        &self.client
+    }
+
     pub(crate) async fn send(
         &self,
         operation: &str,
@@ -116,7 +125,19 @@ impl Kubernetes {
     ) -> Result<Value, Error> {
         let writes = method != Method::GET;
         let _place = self.throttle.enter("kubernetes", operation, writes).await?;
-        let request = self.exchange(operation, method, path, body);
+        let request = async {
+            let used = self.token.as_ref().map(|token| (token, token.current()));
+            let first = self.exchange(operation, method.clone(), path, body).await;
+            match (first, used) {
+                // A 401 did not act, and the token may have been rotated meanwhile.
+                (Err(error), Some((token, used)))
+                    if error.is_unauthenticated() && token.was_refused(&used) =>
+                {
+                    self.exchange(operation, method, path, body).await
+                }
+                (answer, _) => answer,
+            }
+        };
         forgeline_upstream::within("kubernetes", operation, self.deadline, request).await
     }
 

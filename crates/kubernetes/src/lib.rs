@@ -6,10 +6,11 @@
 mod access;
 mod client;
 mod contents;
+mod follow;
 pub mod manifest;
 mod namespace;
 
-pub use access::Review;
+pub use access::{Review, SecretKey};
 pub use client::{Access, BuildError, Kubernetes};
 pub use contents::Foreign;
 pub use namespace::{Deleted, Namespace};

@@ -1,6 +1,6 @@
 //! The MCP server: lists the tools that a caller may use and calls them.
 
-use forgeline_auth::Caller;
+use forgeline_auth::{Caller, Need, Scope};
 use forgeline_provision::{Actor, Provisioner};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
@@ -12,6 +12,7 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
+use crate::access::{Access, Asked};
 use crate::tools::{self, Answer, Offer, Use};
 
 /// The MCP server over one provisioner. Cheap to clone.
@@ -19,17 +20,19 @@ use crate::tools::{self, Answer, Offer, Use};
 pub struct Server {
     provisioner: Provisioner,
     offers: std::sync::Arc<Vec<Offer>>,
+    access: Access,
     /// Who calls where the transport does not say: over stdio.
     local: Option<Caller>,
 }
 
 impl Server {
     /// A server for HTTP, where the gate says who calls.
-    pub fn new(provisioner: Provisioner) -> Self {
+    pub fn new(provisioner: Provisioner, access: Access) -> Self {
         let offers = std::sync::Arc::new(tools::all(&provisioner));
         Self {
             provisioner,
             offers,
+            access,
             local: None,
         }
     }
@@ -39,6 +42,25 @@ impl Server {
     pub fn for_local(mut self, caller: Caller) -> Self {
         self.local = Some(caller);
         self
+    }
+
+    /// The scope that each call needs, for the gate.
+    pub(crate) fn need(&self) -> Need {
+        let offers = std::sync::Arc::clone(&self.offers);
+        std::sync::Arc::new(move |tool, given| tools::need(&offers, tool, given))
+    }
+
+    /// The tools of this server and the scopes that they need, for policies.
+    pub fn tools(provisioner: &Provisioner) -> Vec<(String, Scope)> {
+        let offers = tools::all(provisioner);
+        let named = offers
+            .iter()
+            .map(|offer| (offer.tool.name.to_string(), offer.scope));
+        named.collect()
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
     }
 
     pub(crate) fn provisioner(&self) -> &Provisioner {
@@ -55,6 +77,7 @@ impl Server {
             .and_then(|parts| parts.extensions.get::<Caller>())
             .or(self.local.as_ref());
         match caller {
+            Some(caller) if self.access.read_only => Ok(caller.clone().read_only()),
             Some(caller) => Ok(caller.clone()),
             None => Err(ErrorData::internal_error("nobody said who calls", None)),
         }
@@ -106,18 +129,36 @@ impl ServerHandler for Server {
             // What a caller may not use is not there for that caller.
             None => Some(format!("unknown tool: {}", call.name)),
         };
+        let asked = Asked {
+            caller: &caller,
+            tool: &call.name,
+            given: &given,
+            needed: tools::need(&self.offers, &call.name, &given),
+            is_workflow: self.provisioner.catalogue().get(&call.name).is_some(),
+        };
         if let Some(refusal) = refusal {
-            tracing::info!(target: "audit", caller = caller.name, tool = %call.name, known = known.is_some(), "a tool was refused");
+            self.access.refused(&asked, &refusal);
             return Err(ErrorData::invalid_params(refusal, None));
         }
-        let actor = Actor::new(caller.name);
+        if let Err(error) = self.access.admit(&self.provisioner, &asked).await {
+            self.access.refused(&asked, &error.code);
+            return Ok(result(tools::refused(self, &call.name, error)).into());
+        }
+        let announced = match self.access.announce(&asked).await {
+            Ok(announced) => announced,
+            Err(error) => return Ok(result(tools::refused(self, &call.name, error)).into()),
+        };
+        let actor = Actor::new(caller.name.clone());
         let arguments = call.arguments.unwrap_or_default();
         let (server, name) = (self.clone(), call.name.into_owned());
-        // A task of its own: rmcp sends no answer for a handler that panics.
-        let answer =
-            tokio::spawn(
-                async move { tools::call(&server, &name, arguments, &actor, &context).await },
-            );
+        // A task of its own: rmcp sends no answer for a handler that panics, and drops one whose client goes away.
+        let answer = tokio::spawn(async move {
+            let answer = tools::call(&server, &name, arguments, &actor, &context).await;
+            if let Some(announced) = announced {
+                server.access.ended(announced, answer.failed);
+            }
+            answer
+        });
         let answer = answer.await.map_err(|_| {
             ErrorData::internal_error("the call failed inside the server; see its log", None)
         })?;

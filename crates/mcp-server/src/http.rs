@@ -1,21 +1,25 @@
-//! `/mcp` over Streamable HTTP for both protocol eras, with `/livez`, `/readyz` and `/metrics` beside it.
+//! `/mcp` over Streamable HTTP for both protocol eras, with `/livez`, `/readyz`, `/metrics` and the metadata of RFC 9728
+//! beside it.
+
+mod listen;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use axum::{Json, Router};
-use forgeline_auth::Gate;
+use forgeline_auth::{BODY_LIMIT, Gate};
 use forgeline_step_engine::journal::RunQuery;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub use listen::{Limits, Tls, TlsError};
 
 use crate::handler::Server;
 use crate::metrics::Metrics;
@@ -27,21 +31,28 @@ pub struct Reach {
     pub allowed_hosts: Vec<String>,
     /// Origins that a browser may come from, for example `https://app.example.org`. Empty: only loopback ones.
     pub allowed_origins: Vec<String>,
+    /// How much is taken from whom.
+    pub limits: Limits,
+    /// `None`: plain HTTP.
+    pub tls: Option<Tls>,
 }
 
-/// The longest request, in bytes.
-const BODY_LIMIT: usize = 1024 * 1024;
 /// How long calls in flight may go on once the server stops.
 const DRAIN: Duration = Duration::from_secs(25);
 
 /// Whether the server can do its work. `Err`: a sentence that says why not.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// What `/readyz?verbose` adds, for example the fingerprints of tokens. Never a secret.
+pub type Details = Arc<dyn Fn() -> Value + Send + Sync>;
+
 /// What is shown beside `/mcp`, to everybody who reaches the port.
 #[derive(Clone)]
 pub struct Watched {
     /// For `/readyz`.
     pub readiness: Readiness,
+    /// For `/readyz?verbose`: an object.
+    pub details: Details,
     /// For `/metrics`.
     pub metrics: Metrics,
 }
@@ -60,15 +71,9 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let cut_off = CancellationToken::new();
     let router = router(server, gate, reach, watched, &cut_off);
-    let listener = listener.tap_io(|stream| {
-        // Without it an answer in two writes costs 40 ms; a socket that refuses it still works.
-        let _ = stream.set_nodelay(true);
-    });
     let stopping = stop.clone();
-    let serving =
-        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
     tokio::select! {
-        result = serving.into_future() => result,
+        result = listen::serve(listener, router, reach.limits, reach.tls.clone(), stop) => result,
         () = async { stopping.cancelled().await; tokio::time::sleep(DRAIN).await } => {
             cut_off.cancel();
             Ok(())
@@ -83,6 +88,8 @@ fn router(
     watched: Watched,
     cut_off: &CancellationToken,
 ) -> Router {
+    let metadata = gate.resource().metadata();
+    let discovery = get(async move || discovered(&metadata));
     let open = Open {
         watched,
         server: server.clone(),
@@ -102,24 +109,48 @@ fn router(
         .enforce_origin_validation()
         .with_max_request_body_bytes(BODY_LIMIT)
         .with_cancellation_token(cut_off.clone());
+    let need = server.need();
     let service: StreamableHttpService<Server, NeverSessionManager> = StreamableHttpService::new(
         move || Ok(server.clone()),
         Arc::new(NeverSessionManager::default()),
         config,
     );
-    let mcp =
-        Router::new()
-            .route_service("/mcp", service)
-            .layer(axum::middleware::from_fn_with_state(
-                gate,
-                forgeline_auth::bearer,
-            ));
+    let guard = axum::middleware::from_fn_with_state((gate, need), forgeline_auth::guard);
+    let mcp = Router::new().route_service("/mcp", service).layer(guard);
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(open)
+        .route(
+            "/.well-known/oauth-protected-resource",
+            discovery.clone().options(preflight),
+        )
+        .route(
+            "/.well-known/oauth-protected-resource/mcp",
+            discovery.options(preflight),
+        )
         .merge(mcp)
+}
+
+/// Every page may read it: it says where tokens are made, and nothing else.
+fn discovered(metadata: &Value) -> Response {
+    let mut response = Json(metadata).into_response();
+    let headers = response.headers_mut();
+    let any = HeaderValue::from_static("*");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    let hour = HeaderValue::from_static("public, max-age=3600");
+    headers.insert(header::CACHE_CONTROL, hour);
+    response
+}
+
+async fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "mcp-protocol-version"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 /// What the doors without a bearer show.
@@ -129,7 +160,7 @@ struct Open {
     server: Server,
 }
 
-/// `?verbose` also says how many runs are under way.
+/// `?verbose` also says how many runs are under way, and what the configuration is made of.
 async fn readyz(State(open): State<Open>, RawQuery(query): RawQuery) -> Response {
     let ready = (open.watched.readiness)();
     let mut body = json!({"ready": ready.is_ok()});
@@ -144,6 +175,11 @@ async fn readyz(State(open): State<Open>, RawQuery(query): RawQuery) -> Response
         let runs = open.server.provisioner().engine().runs(&live).await;
         body["journal"] = json!(runs.as_ref().map_or("cannot be read", |_| "readable"));
         body["runs_under_way"] = json!(runs.map_or(0, |runs| runs.len()));
+        if let Value::Object(details) = (open.watched.details)() {
+            for (name, value) in details {
+                body[name] = value;
+            }
+        }
     }
     let status = if ready.is_ok() {
         StatusCode::OK

@@ -8,12 +8,14 @@ use forgeline_step_engine::{Engine, Record, Verb};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::sync::broadcast::error::RecvError;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
+type Gauges = Family<Labels, Gauge>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// What is counted. Cheap to clone.
@@ -33,7 +35,13 @@ struct Inner {
     removals: Counters,
     records: Counter,
     missed: Counter,
+    token_generation: Gauges,
+    token_failures: Gauges,
+    tokens: Mutex<Option<Tokens>>,
 }
+
+/// How tokens fare: the name of each in the configuration, how often it changed, and how often its place held none.
+pub type Tokens = Arc<dyn Fn() -> Vec<(String, u64, u64)> + Send + Sync>;
 
 /// What becomes of an item of a plan.
 const RESULTS: [&str; 7] = [
@@ -106,7 +114,21 @@ impl Default for Metrics {
             "Records that were not counted because the counter was too slow",
             missed.clone(),
         );
+        let (token_generation, token_failures) = (Gauges::default(), Gauges::default());
+        registry.register(
+            "secret_generation",
+            "How often another value of a token was taken over, by its name in the configuration",
+            token_generation.clone(),
+        );
+        registry.register(
+            "secret_reload_errors",
+            "How often the place of a token held no token; the last good one stayed in use",
+            token_failures.clone(),
+        );
         let inner = Inner {
+            token_generation,
+            token_failures,
+            tokens: Mutex::default(),
             registry: Mutex::new(registry),
             runs,
             steps,
@@ -134,6 +156,29 @@ impl Metrics {
             .request_seconds
             .get_or_create(&vec![system])
             .observe(elapsed.as_secs_f64());
+    }
+
+    /// Shows how tokens fare whenever somebody looks.
+    pub fn watch_tokens(&self, tokens: Tokens) {
+        let mut watched = self
+            .inner
+            .tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *watched = Some(tokens);
+    }
+
+    fn look_at_tokens(&self) {
+        let tokens = self.inner.tokens.lock();
+        let tokens = tokens.unwrap_or_else(PoisonError::into_inner).clone();
+        for (name, generation, failures) in tokens.map(|tokens| tokens()).unwrap_or_default() {
+            let labels = vec![("secret", name)];
+            let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            let gauge = self.inner.token_generation.get_or_create(&labels);
+            gauge.set(number(generation));
+            let gauge = self.inner.token_failures.get_or_create(&labels);
+            gauge.set(number(failures));
+        }
     }
 
     /// Counts what an engine's journal records, until that engine ends.
@@ -199,6 +244,7 @@ impl Metrics {
 
     /// Everything as text.
     pub(crate) fn text(&self) -> String {
+        self.look_at_tokens();
         let registry = self
             .inner
             .registry

@@ -50,6 +50,24 @@ fn artifact(fields: &[(&str, Value)]) -> Value {
     or_null(json!({"type": "object", "properties": properties, "required": ["origin"]}))
 }
 
+fn access() -> Value {
+    or_null(json!({
+        "type": "object",
+        "description": "A bearer for this project's tools alone; shown once.",
+        "properties": {"token": {"type": "string"}, "scopes": {"type": "array", "items": {"type": "string"}}, "expires_at": {"type": "string"}},
+        "required": ["token", "scopes", "expires_at"],
+    }))
+}
+
+/// What `project_token` answers.
+pub(crate) fn token_answer() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"project": {"type": "string"}, "access": access(), "error": error()},
+        "required": ["project", "access", "error"],
+    })
+}
+
 /// The RunView.
 pub(crate) fn run_view() -> Value {
     let text = || json!({"type": "string"});
@@ -82,7 +100,7 @@ pub(crate) fn run_view() -> Value {
                 "artifact": text(), "why": text(), "command": text(),
             }, "required": ["artifact", "why", "command"]}},
             "error": error(),
-            "access": or_null(json!({"type": "object"})),
+            "access": access(),
             "plan": or_null(plan()),
             "outputs": {"type": "object", "description": "What the workflow's file names as outputs."},
         },

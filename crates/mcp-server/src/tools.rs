@@ -5,13 +5,16 @@ mod check;
 mod doctor;
 mod plans;
 mod runs;
+mod token;
 mod workflow;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use forgeline_auth::{Caller, Scope};
-use forgeline_provision::{Actor, Provisioner, RunView};
+use forgeline_auth::{Caller, PROJECT_TOOLS, Scope};
+use forgeline_provision::{
+    Actor, CheckReport, ErrorView, Plan, ProjectList, Provisioner, Report, RunView,
+};
 use forgeline_step_engine::RunState;
 use rmcp::RoleServer;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -84,12 +87,25 @@ impl<'a> Use<'a> {
 impl Offer {
     /// What the caller may do with it. `None`: nothing, and it is not shown.
     pub(crate) fn to(&self, caller: &Caller) -> Option<Use<'_>> {
+        if caller.project.is_some() && !PROJECT_TOOLS.contains(&self.tool.name.as_ref()) {
+            return None;
+        }
         if caller.may(self.scope) {
             return Some(Use::Call(&self.tool));
         }
         let plan = self.plan.as_ref().filter(|_| caller.may(Scope::Read));
         plan.map(Use::Plan)
     }
+}
+
+/// The scope that a call needs; the gate in front and the handler behind it both ask here. What nobody offers needs admin,
+/// so that a caller without it learns nothing of what there is.
+pub(crate) fn need(offers: &[Offer], tool: &str, given: &JsonObject) -> Scope {
+    let Some(offer) = offers.iter().find(|offer| offer.tool.name == tool) else {
+        return Scope::Admin;
+    };
+    let looks = offer.plan.is_some() && (offer.only_looks)(given);
+    if looks { Scope::Read } else { offer.scope }
 }
 
 /// A dry run of a workflow.
@@ -128,6 +144,7 @@ pub(crate) fn all(provisioner: &Provisioner) -> Vec<Offer> {
     offers.push((Scope::Read, doctor::tool()).into());
     offers.extend(check::tools().into_iter().map(Offer::from));
     offers.extend(plans::offers());
+    offers.extend(token::tools().into_iter().map(Offer::from));
     offers
 }
 
@@ -147,8 +164,56 @@ pub(crate) async fn call(
         "doctor" => doctor::call(server, &arguments).await,
         "project_check" => check::check(server, &arguments).await,
         "project_renew" => check::renew(server, arguments, actor).await,
+        "project_token" => token::call(server, &arguments).await,
         name if plans::is_one(name) => plans::call(server, name, arguments, actor, context).await,
         workflow => workflow::call(server, workflow, arguments, actor, context).await,
+    }
+}
+
+/// The answer of a tool to a call that is refused before anything is done: its usual object, with the error.
+pub(crate) fn refused(server: &Server, name: &str, error: ErrorView) -> Answer {
+    let text = match &error.remedy {
+        Some(remedy) => format!("{}: {}. What to do: {remedy}", error.code, error.message),
+        None => format!("{}: {}", error.code, error.message),
+    };
+    let error = Some(error);
+    let value = match name {
+        "doctor" => serde_json::to_value(Report {
+            error,
+            ..Report::default()
+        }),
+        "project_list" => serde_json::to_value(ProjectList {
+            error,
+            ..ProjectList::default()
+        }),
+        "project_check" => serde_json::to_value(CheckReport {
+            error,
+            ..CheckReport::default()
+        }),
+        "project_token" => {
+            let answer = crate::project_token::TokenAnswer {
+                error,
+                ..Default::default()
+            };
+            serde_json::to_value(answer)
+        }
+        name if plans::is_one(name) => serde_json::to_value(Plan {
+            error,
+            ..Plan::default()
+        }),
+        _ => {
+            let environment = server.provisioner().environment().to_owned();
+            serde_json::to_value(RunView {
+                environment,
+                error,
+                ..RunView::default()
+            })
+        }
+    };
+    Answer {
+        value: value.unwrap_or_default(),
+        text,
+        failed: true,
     }
 }
 

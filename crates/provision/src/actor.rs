@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 /// Who asked for something: a name such as `local:ada` or `svc:router`, never a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor(String);
@@ -37,18 +39,31 @@ pub struct Destruction<'a> {
 }
 
 /// Where the intent of every destructive call is written before the call is made.
+#[async_trait]
 pub trait AuditSink: Send + Sync {
-    /// Writes the intent; the call is made only once this has returned.
-    fn destruction(&self, intent: &Destruction<'_>);
+    /// Writes the intent, and answers its id; it is durable when this returns.
+    ///
+    /// # Errors
+    /// Why it could not be written; then the call is not made.
+    async fn destruction(&self, intent: &Destruction<'_>) -> Result<String, String>;
+
+    /// Writes how it ended: `done`, or the code of what went wrong.
+    async fn outcome(&self, id: &str, intent: &Destruction<'_>, outcome: &str);
 }
 
 /// Writes to the program's log, target `audit`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogAudit;
 
+#[async_trait]
 impl AuditSink for LogAudit {
-    fn destruction(&self, intent: &Destruction<'_>) {
+    async fn destruction(&self, intent: &Destruction<'_>) -> Result<String, String> {
         tracing::info!(target: "audit", actor = intent.actor, run_id = intent.run_id, resource = intent.resource, "removing");
+        Ok(String::new())
+    }
+
+    async fn outcome(&self, _: &str, intent: &Destruction<'_>, outcome: &str) {
+        tracing::info!(target: "audit", run_id = intent.run_id, resource = intent.resource, outcome, "removed");
     }
 }
 

@@ -186,11 +186,15 @@ pub struct Parts {
 /// Checks that need no upstream: configuration, journal, disk, workflow files.
 pub type LocalChecks = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 
+/// Checks that ask somebody who is no upstream of a project, for example an issuer.
+pub type OtherChecks = Arc<dyn Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync>;
+
 /// Looks at everything. Cheap to clone.
 #[derive(Clone)]
 pub struct Doctor {
     parts: Arc<Parts>,
     local: LocalChecks,
+    others: Vec<(&'static str, OtherChecks)>,
     passed: Arc<Mutex<Passed>>,
 }
 
@@ -225,8 +229,16 @@ impl Doctor {
         Self {
             parts: Arc::new(parts),
             local,
+            others: Vec::new(),
             passed: Arc::default(),
         }
+    }
+
+    /// The same doctor, who also makes these checks when everything is looked at. `id` names them when they take too long.
+    #[must_use]
+    pub fn with(mut self, id: &'static str, checks: OtherChecks) -> Self {
+        self.others.push((id, checks));
+        self
     }
 
     /// Makes every check, or those whose id begins with one of `only`.
@@ -314,6 +326,10 @@ impl Doctor {
         }
         if subject.systems.contains(&INFRA) {
             all.push(("infra.repository", Box::pin(gitea::infra(parts))));
+        }
+        if subject.systems.contains(&LOCAL) {
+            let others = self.others.iter().map(|(id, checks)| (*id, checks()));
+            all.extend(others);
         }
         let limited = all.into_iter().map(|(id, checks)| async move {
             tokio::time::timeout(PATIENCE, checks)

@@ -19,10 +19,11 @@ mod view;
 pub use actor::{Actor, AuditSink, Destruction, LogAudit};
 pub use catalogue::{Catalogue, CatalogueError, Entry, check};
 pub use cleanup::{CleanupQuery, Rules};
-pub use doctor::{Check, Doctor, LocalChecks, Parts, Report, Right, Status};
+pub use doctor::{Check, Doctor, LocalChecks, OtherChecks, Parts, Report, Right, Status};
 pub use plan::{Action, Counts, ItemResult, Needs, Plan, PlanItem, Requests};
 pub use provisioner::{
-    Call, CheckItem, CheckReport, CheckState, Provisioner, Remover, Setup, Started, duration,
+    Call, CheckItem, CheckReport, CheckState, ProjectFacts, Provisioner, Remover, RunFacts, Setup,
+    Started, Wish, duration,
 };
 pub use steps::registry;
 pub use upstreams::{MirrorCredentials, Reachable, Timings, Upstreams};

@@ -3,13 +3,17 @@
 mod check;
 mod deletion;
 mod errors;
+mod facts;
 mod known;
+mod person;
 mod planned;
 mod plans;
 mod removals;
 mod renewal;
 
 pub use check::{CheckItem, CheckReport, CheckState};
+pub use facts::{ProjectFacts, RunFacts};
+pub use person::Wish;
 
 use std::time::Duration;
 

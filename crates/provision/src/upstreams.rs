@@ -7,7 +7,7 @@ use std::time::Duration;
 use forgeline_gitea::Gitea;
 use forgeline_github::GitHub;
 use forgeline_kubernetes::Kubernetes;
-use forgeline_step_engine::{StepCx, Timing};
+use forgeline_step_engine::{Effect, StepCx, StepError, Timing};
 use forgeline_upstream::http::OpenClient;
 use forgeline_upstream::mcp::McpClient;
 use forgeline_upstream::{Priority, TokenHandle};
@@ -117,12 +117,30 @@ impl Upstreams {
         }
     }
 
-    pub(crate) fn announce(&self, cx: &StepCx, resource: &str) {
+    /// Does what destroys something, between the lines of the audit log that announce it and say how it ended. It is not
+    /// begun when the first one cannot be written.
+    pub(crate) async fn audited<T>(
+        &self,
+        cx: &StepCx,
+        resource: &str,
+        work: impl Future<Output = Result<T, StepError>>,
+    ) -> Result<T, StepError> {
         let audit: &Audit = &self.audit;
-        audit.destruction(&Destruction {
+        let intent = Destruction {
             actor: &cx.caller,
             run_id: cx.run_id.as_str(),
             resource,
-        });
+        };
+        let id = audit.destruction(&intent).await.map_err(|why| {
+            StepError::refused("audit.unwritable", why)
+                .effect(Effect::Possible)
+                .remedy("make the audit log writable; then the same can be done again")
+        })?;
+        let done = work.await;
+        let outcome = done
+            .as_ref()
+            .map_or_else(|error| error.code.as_str(), |_| "done");
+        audit.outcome(&id, &intent, outcome).await;
+        done
     }
 }

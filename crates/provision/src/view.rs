@@ -35,7 +35,7 @@ pub struct RunView {
     pub left_behind: Vec<LeftBehind>,
     /// Why it failed or was refused.
     pub error: Option<ErrorView>,
-    /// A credential minted for the caller; always null for now.
+    /// A credential minted for the caller who asked for one, shown once. `None`: nobody asked, or it could not be made.
     pub access: Option<Access>,
     /// What would be done; only in a dry run.
     pub plan: Option<Plan>,

@@ -1,5 +1,7 @@
 //! A stand-in for the Kubernetes API: namespaces and what stands in them, as kube-apiserver 1.36 was seen to answer.
 
+mod watch;
+
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -300,28 +302,41 @@ async fn delete_namespace(
 async fn list_core(
     State(world): State<World>,
     Path((namespace, resource)): Path<(String, String)>,
+    axum::extract::Query(asked): axum::extract::Query<watch::Asked>,
     headers: HeaderMap,
 ) -> Answer {
-    list(&world, &headers, &namespace, &resource)
+    if asked.watches() {
+        authorise(&world, &headers, &format!("watch {resource}"))?;
+        return Ok(watch::stream(&world, namespace, resource, asked));
+    }
+    list(&world, &headers, &namespace, &resource, &asked)
 }
 
 async fn list_group(
     State(world): State<World>,
     Path((_, _, namespace, resource)): Path<(String, String, String, String)>,
+    axum::extract::Query(asked): axum::extract::Query<watch::Asked>,
     headers: HeaderMap,
 ) -> Answer {
-    list(&world, &headers, &namespace, &resource)
+    list(&world, &headers, &namespace, &resource, &asked)
 }
 
-fn list(world: &World, headers: &HeaderMap, namespace: &str, resource: &str) -> Answer {
+fn list(
+    world: &World,
+    headers: &HeaderMap,
+    namespace: &str,
+    resource: &str,
+    asked: &watch::Asked,
+) -> Answer {
     authorise(world, headers, &format!("list {resource}"))?;
     let state = world.state();
     let of = |(key, object): (&(String, String, String), &Value)| {
-        (key.0 == namespace && key.1 == resource).then(|| object.clone())
+        (key.0 == namespace && key.1 == resource && asked.selects(&key.2)).then(|| object.clone())
     };
     let items: Vec<Value> = state.cluster.objects.iter().filter_map(of).collect();
+    let metadata = json!({"resourceVersion": state.cluster.version().to_string()});
     Ok(
-        Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+        Json(json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
             .into_response(),
     )
 }

@@ -151,24 +151,37 @@ impl HttpClient {
     ) -> Result<Reply, Error> {
         let writes = method != Method::GET;
         let _place = self.throttle.enter(self.system, operation, writes).await?;
-        let request = self.exchange(operation, method, path_and_query, body);
+        let request = async {
+            let token = self.token.current();
+            let first = self.exchange(operation, &method, path_and_query, body, &token);
+            match first.await {
+                // A 401 did not act, and the token may have been rotated meanwhile.
+                Err(error) if error.is_unauthenticated() && self.token.was_refused(&token) => {
+                    let token = self.token.current();
+                    self.exchange(operation, &method, path_and_query, body, &token)
+                        .await
+                }
+                answer => answer,
+            }
+        };
         crate::deadline::within(self.system, operation, deadline, request).await
     }
 
     async fn exchange(
         &self,
         operation: &str,
-        method: Method,
+        method: &Method,
         path: &str,
         body: Option<&Value>,
+        token: &Token,
     ) -> Result<Reply, Error> {
         let url = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
-        let token = self.token.current();
-        let mut request = self.client.request(method, url).bearer_auth(token.expose());
+        let request = self.client.request(method.clone(), url);
+        let mut request = request.bearer_auth(token.expose());
         if let Some(body) = body {
             request = request.json(body);
         }
-        exchange(self.system, operation, request, Some(&token), Server::Known).await
+        exchange(self.system, operation, request, Some(token), Server::Known).await
     }
 }
 

@@ -23,4 +23,4 @@ pub use deadline::{Deadlines, within};
 pub use error::{Error, Kind, Reach};
 pub use full_name::FullName;
 pub use throttle::{Place, Priority, Throttle};
-pub use token::{Origin, Token, TokenError, TokenFault, TokenHandle};
+pub use token::{Origin, Token, TokenError, TokenFault, TokenHandle, TokenState};

@@ -1,12 +1,13 @@
 //! A token that cannot be empty, printed or serialised.
 
+mod handle;
+
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
+
+pub use handle::{TokenHandle, TokenState};
 
 /// Where a secret came from; shown in every refusal, so that people know what to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,17 +206,6 @@ impl Token {
         self.trimmed
     }
 
-    /// A short digest that tells two secrets apart and tells nothing else, with the length in bytes.
-    pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(self.expose().as_bytes());
-        let start: String = digest
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("sha256:{start} ({} bytes)", self.expose().len())
-    }
-
     /// Whether both are the same secret.
     pub fn is_same(&self, other: &Self) -> bool {
         self.expose() == other.expose()
@@ -249,91 +239,6 @@ fn is_placeholder(text: &str) -> bool {
         || starts.iter().any(|start| lower.starts_with(start))
         || (lower.starts_with('<') && lower.ends_with('>'))
         || (lower.starts_with("${") && lower.ends_with('}'))
-}
-
-/// What clients hold instead of a token: the token is taken anew for each request.
-#[derive(Clone)]
-pub struct TokenHandle {
-    inner: Arc<Handle>,
-}
-
-struct Handle {
-    origin: Origin,
-    current: Mutex<Current>,
-}
-
-struct Current {
-    token: Token,
-    /// When the file was last looked at. `None`: it comes from no file.
-    looked: Option<Instant>,
-}
-
-/// How old a look at a token's file may be. A mounted secret changes about once a minute at best.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-impl TokenHandle {
-    /// A handle on a token that does not change.
-    pub fn fixed(token: Token) -> Self {
-        Self::build(token, None)
-    }
-
-    /// A handle on the token in a file; a new content is taken over within seconds, a bad one is not.
-    ///
-    /// # Errors
-    /// The file cannot be read, or holds no token.
-    pub fn from_file(origin: &Origin) -> Result<Self, TokenError> {
-        Ok(Self::build(read(origin)?, Some(Instant::now())))
-    }
-
-    fn build(token: Token, looked: Option<Instant>) -> Self {
-        let origin = token.origin().clone();
-        let current = Mutex::new(Current { token, looked });
-        Self {
-            inner: Arc::new(Handle { origin, current }),
-        }
-    }
-
-    /// The token as of now.
-    pub fn current(&self) -> Token {
-        let mut current = self
-            .inner
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if current.looked.is_some_and(|at| at.elapsed() >= LOOK_AGAIN) {
-            current.looked = Some(Instant::now());
-            match read(&self.inner.origin) {
-                Ok(token) => current.token = token,
-                Err(error) => {
-                    tracing::warn!(%error, "the token's file was changed to something that is no token; the last good one stays in use");
-                }
-            }
-        }
-        current.token.clone()
-    }
-
-    /// Where it came from.
-    pub fn origin(&self) -> &Origin {
-        &self.inner.origin
-    }
-}
-
-impl fmt::Debug for TokenHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenHandle(***)")
-    }
-}
-
-fn read(origin: &Origin) -> Result<Token, TokenError> {
-    let unreadable = || TokenError {
-        origin: origin.clone(),
-        fault: TokenFault::Unreadable,
-    };
-    let Origin::File { path, .. } = origin else {
-        return Err(unreadable());
-    };
-    let text = std::fs::read_to_string(path).map_err(|_| unreadable())?;
-    Token::new(&text, origin.clone())
 }
 
 #[cfg(test)]

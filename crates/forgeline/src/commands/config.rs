@@ -1,10 +1,12 @@
 //! `forgeline config show`: effective values and their origin; or a whole example file.
 
+use forgeline_auth::Fingerprints;
 use serde_json::{Value, json};
 
 use crate::cli::ConfigCommand;
 use crate::env::Env;
 use crate::variables::{ALL, Variable};
+use crate::wire::keeping;
 use crate::{exit, output};
 
 pub(super) fn run(env: &Env, command: ConfigCommand) -> u8 {
@@ -16,7 +18,13 @@ pub(super) fn run(env: &Env, command: ConfigCommand) -> u8 {
     for problem in env.broken_files() {
         output::complain(&problem.message, None, Some(&problem.remedy));
     }
-    let rows: Vec<Value> = ALL.iter().map(|variable| row(env, variable)).collect();
+    let fingerprints = keeping::fingerprints(env);
+    let one = |variable| row(env, variable, &fingerprints);
+    let mut rows: Vec<Value> = ALL.iter().map(one).collect();
+    rows.push(json!({
+        "name": "configuration_hash", "value": keeping::configuration_hash(env, &fingerprints), "origin": "computed",
+        "secret": false, "key": "", "meaning": "Tells two configurations apart; /readyz?verbose and the audit log show it too.",
+    }));
     output::settings(&rows, output.format);
     if env.broken_files().is_empty() {
         exit::OK
@@ -25,11 +33,11 @@ pub(super) fn run(env: &Env, command: ConfigCommand) -> u8 {
     }
 }
 
-fn row(env: &Env, variable: &Variable) -> Value {
+fn row(env: &Env, variable: &Variable, fingerprints: &Fingerprints) -> Value {
     let name = variable.name;
     let value = if variable.secret {
         match env.secret(name) {
-            Ok(Some(token)) => token.current().fingerprint(),
+            Ok(Some(token)) => fingerprints.of_token(&token.current()),
             Ok(None) => String::new(),
             Err(problem) => format!("refused: {}", problem.message),
         }
@@ -139,6 +147,11 @@ const TABLES: &str = r##"
 # name = "router"
 # token = { file = "/run/secrets/forgeline/router" }
 # scopes = ["forgeline:read", "forgeline:create"]
+
+# What everybody in a group of the issuer may do, beside the scopes of the token itself.
+# [[auth.groups]]
+# name = "platform"
+# scopes = ["forgeline:read", "forgeline:create", "forgeline:delete"]
 "##;
 
 #[cfg(test)]

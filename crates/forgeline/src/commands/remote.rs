@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forgeline_mcp_server::project_token::TokenAnswer;
 use forgeline_provision::{CheckReport, ErrorView, Plan, ProjectList, Report, RunView};
 use forgeline_step_engine::{InputKind, RunState};
 use forgeline_upstream::http::{Trust, address, reqwest_client};
@@ -197,6 +198,15 @@ impl Server {
         })
     }
 
+    /// What becomes of a project's credential.
+    pub(super) async fn token(&self, arguments: Map<String, Value>) -> TokenAnswer {
+        let answer = self.call("project_token", arguments).await;
+        answer.unwrap_or_else(|error| TokenAnswer {
+            error: Some(error),
+            ..TokenAnswer::default()
+        })
+    }
+
     /// doctor, as that server sees it.
     pub(super) async fn doctor(&self, arguments: Map<String, Value>) -> Report {
         let answer = self.call("doctor", arguments).await;
@@ -225,7 +235,10 @@ fn refusal(error: &Error) -> ErrorView {
             "server.unauthorized",
             "put the server's bearer into FORGELINE_SERVER_TOKEN",
         )
-    } else if error.message.contains("unknown tool") || error.message.contains("may only plan") {
+    } else if error.status == Some(403)
+        || error.message.contains("unknown tool")
+        || error.message.contains("may only plan")
+    {
         (
             "server.forbidden",
             "use a bearer with the scope for that tool; if it has it, the server is another version",

@@ -93,6 +93,11 @@ fn typed(kind: InputKind, text: &str) -> Value {
 }
 
 async fn somewhere(env: &Env, workflow: &str, inputs: Inputs, args: &RunArgs) -> u8 {
+    if args.issue_token && workflow != "project_create" {
+        let what = format!("--issue-token goes with project_create, not with {workflow}");
+        output::complain(&what, None, Some("leave it out"));
+        return exit::USAGE;
+    }
     if args.sandbox {
         return in_sandbox(env, workflow, inputs, args).await;
     }
@@ -146,6 +151,11 @@ async fn here(env: &Env, workflow: &str, inputs: Inputs, args: &RunArgs) -> u8 {
             Err(refused) => *refused,
         }
     };
+    let mut view = view;
+    if args.issue_token && !args.dry_run {
+        let tokens = wire::keeping::project_tokens(env);
+        forgeline_mcp_server::project_token::issue(&provisioner, &tokens, &mut view).await;
+    }
     output::run(&view, format);
     exit::code(&view)
 }
@@ -169,6 +179,7 @@ async fn over_there(server: &Server, workflow: &str, inputs: Inputs, args: &RunA
     let more = [
         ("adopt", args.adopt.then(|| json!(true))),
         ("dry_run", args.dry_run.then(|| json!(true))),
+        ("issue_token", args.issue_token.then(|| json!(true))),
         ("on_failure", keep.then(|| json!("keep"))),
         ("request_id", args.request_id.as_ref().map(|id| json!(id))),
         ("wait_seconds", args.wait_seconds.map(|wait| json!(wait))),

@@ -1,11 +1,13 @@
 //! `forgeline serve`: MCP over HTTP or stdio.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forgeline_auth::{Caller, Gate, StaticToken};
-use forgeline_mcp_server::http::{Reach, Readiness, Watched};
-use forgeline_mcp_server::{Server, http, stdio};
+use forgeline_auth::{Caller, Scope, StaticToken, Via};
+use forgeline_mcp_server::http::{Details, Limits, Reach, Readiness, Tls, Watched};
+use forgeline_mcp_server::metrics::Tokens;
+use forgeline_mcp_server::{Access, Server, http, stdio};
 use forgeline_provision::Provisioner;
 use forgeline_sandbox::{Options, Sandbox};
 use forgeline_step_engine::journal::JournalError;
@@ -15,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Signals, no_signals, refuse};
 use crate::cli::Serve;
+use crate::config::Inbound;
 use crate::env::Env;
-use crate::{config, exit, output, wire};
+use crate::wire::Serving;
+use crate::{exit, output, wire};
 
 pub(super) async fn run(env: &Env, args: Serve) -> u8 {
     if !args.sandbox {
@@ -47,16 +51,20 @@ async fn with(env: &Env, args: &Serve, sandbox: Option<&Sandbox>) -> u8 {
 }
 
 async fn over_stdio(env: &Env, args: &Serve, mut signals: Signals) -> u8 {
-    let (provisioner, broken) = match wire::server(env).await {
-        Ok(connected) => connected,
+    let env = &wire::prepared(env).await;
+    let serving = match wire::server(env).await {
+        Ok(serving) => serving,
         Err(error) => return refuse(&error),
     };
-    resume(&provisioner, broken.as_ref()).await;
-    let mut caller = Caller::admin(format!("local:{}", env.user()));
-    if args.read_only {
-        caller = caller.read_only();
-    }
-    let server = Server::new(provisioner.clone()).for_local(caller);
+    let inbound = Inbound::read(env, None);
+    let access = match access(env, &inbound, &serving, args.read_only) {
+        Ok(access) => access,
+        Err(code) => return code,
+    };
+    let provisioner = serving.provisioner;
+    resume(&provisioner, serving.broken.as_ref()).await;
+    let caller = Caller::local(env.user());
+    let server = Server::new(provisioner.clone(), access).for_local(caller);
     let stop = CancellationToken::new();
     let served = tokio::select! {
         served = stdio::serve(server, stop.clone()) => served,
@@ -72,10 +80,21 @@ async fn over_stdio(env: &Env, args: &Serve, mut signals: Signals) -> u8 {
     }
 }
 
+/// What decides about calls; a policy with mistakes keeps the server from starting.
+fn access(env: &Env, inbound: &Inbound, serving: &Serving, read_only: bool) -> Result<Access, u8> {
+    let audit = serving.audit.clone();
+    let access = wire::callers::access(env, inbound, &serving.provisioner, audit, read_only);
+    access.map_err(|problems| {
+        output::complain_of(&problems);
+        exit::CONFIGURATION
+    })
+}
+
 /// Where to listen and who may come in.
 struct Door {
     address: SocketAddr,
-    gate: Gate,
+    inbound: Inbound,
+    tls: Option<Tls>,
     /// A bearer that was made for this process; shown once.
     made: Option<String>,
 }
@@ -97,51 +116,65 @@ fn door(env: &Env, args: &Serve) -> Result<Door, u8> {
             exit::CONFIGURATION
         });
     };
-    match config::callers(env) {
-        Ok(callers) if !callers.is_empty() => Ok(Door {
-            address,
-            gate: Gate::new(callers),
-            made: None,
-        }),
-        Ok(_) if address.ip().is_loopback() => {
-            let made = bearer().map_err(|why| {
-                output::complain(
-                    "no bearer can be made for this process",
-                    Some(&why),
-                    Some("set FORGELINE_STATIC_TOKEN"),
-                );
-                exit::UNEXPECTED
-            })?;
-            let token = Token::new(&made, Origin::Own("bearer".into()));
-            let token = token.map(TokenHandle::fixed);
-            let token =
-                token.and_then(|token| StaticToken::new(token, Caller::admin("svc:loopback")));
-            token
-                .map(|token| Door {
-                    address,
-                    gate: Gate::new(vec![token]),
-                    made: Some(made),
-                })
-                .map_err(|_| exit::UNEXPECTED)
-        }
-        Ok(_) => {
-            let problem = format!(
-                "environment variable FORGELINE_STATIC_TOKEN is not set, and {address} can be reached from elsewhere"
-            );
-            output::complain(
-                &problem,
-                None,
-                Some(
-                    "set FORGELINE_STATIC_TOKEN (at least 32 bytes, `openssl rand -hex 32`), or listen on 127.0.0.1",
-                ),
-            );
-            Err(exit::CONFIGURATION)
-        }
-        Err(problems) => {
-            output::complain_of(&problems);
-            Err(exit::CONFIGURATION)
-        }
+    let mut inbound = Inbound::read(env, Some(address));
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        inbound.tls = Some((certificate.clone(), key.clone()));
     }
+    if !inbound.problems.is_empty() {
+        output::complain_of(&inbound.problems);
+        return Err(exit::CONFIGURATION);
+    }
+    let tls = tls(&inbound)?;
+    let mut made = None;
+    if inbound.is_shut() {
+        if !address.ip().is_loopback() {
+            let problem = format!(
+                "environment variable FORGELINE_STATIC_TOKEN is not set, nor DEX_ISSUER_URL, and {address} can be reached from elsewhere"
+            );
+            let help = "set FORGELINE_STATIC_TOKEN (at least 32 bytes, `openssl rand -hex 32`) or DEX_ISSUER_URL, or listen on 127.0.0.1";
+            output::complain(&problem, None, Some(help));
+            return Err(exit::CONFIGURATION);
+        }
+        let (token, text) = own_bearer()?;
+        inbound.tokens.push(token);
+        made = Some(text);
+    }
+    Ok(Door {
+        address,
+        inbound,
+        tls,
+        made,
+    })
+}
+
+fn tls(inbound: &Inbound) -> Result<Option<Tls>, u8> {
+    let Some((certificate, key)) = &inbound.tls else {
+        return Ok(None);
+    };
+    Tls::from_files(certificate, key)
+        .map(Some)
+        .map_err(|error| {
+            let what = "the certificate of serve cannot be used";
+            let help = "correct --tls-cert and --tls-key (FORGELINE_TLS_CERT, FORGELINE_TLS_KEY)";
+            output::complain(what, Some(&error.to_string()), Some(help));
+            exit::CONFIGURATION
+        })
+}
+
+/// A bearer for this process, and its text.
+fn own_bearer() -> Result<(StaticToken, String), u8> {
+    let made = bearer().map_err(|why| {
+        let what = "no bearer can be made for this process";
+        output::complain(what, Some(&why), Some("set FORGELINE_STATIC_TOKEN"));
+        exit::UNEXPECTED
+    })?;
+    let scopes = BTreeSet::from([Scope::Admin]);
+    let token = Token::new(&made, Origin::Own("bearer".into())).map(TokenHandle::fixed);
+    let caller = Caller::new("svc:loopback", Via::Static, scopes);
+    let token = token.and_then(|token| StaticToken::new(token, caller));
+    token
+        .map(|token| (token, made))
+        .map_err(|_| exit::UNEXPECTED)
 }
 
 /// 32 random bytes in hexadecimal.
@@ -157,16 +190,17 @@ fn bearer() -> Result<String, String> {
 
 async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signals: Signals) -> u8 {
     let env = &wire::prepared(env).await;
-    let mut door = match door(env, args) {
+    let door = match door(env, args) {
         Ok(door) => door,
         Err(code) => return code,
     };
-    if args.read_only {
-        door.gate = door.gate.read_only();
-    }
-    let (provisioner, broken) = match wire::server(env).await {
-        Ok(connected) => connected,
+    let serving = match wire::server(env).await {
+        Ok(serving) => serving,
         Err(error) => return refuse(&error),
+    };
+    let access = match access(env, &door.inbound, &serving, args.read_only) {
+        Ok(access) => access,
+        Err(code) => return code,
     };
     let listener = match TcpListener::bind(door.address).await {
         Ok(listener) => listener,
@@ -180,6 +214,18 @@ async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signa
         }
     };
     let address = listener.local_addr().unwrap_or(door.address);
+    let gate = match wire::callers::gate(env, &door.inbound, &access, address) {
+        Ok(gate) => gate,
+        Err(problem) => {
+            output::complain_of(&[problem]);
+            return exit::CONFIGURATION;
+        }
+    };
+    let Serving {
+        provisioner,
+        broken,
+        ..
+    } = serving;
     let resumed = resume(&provisioner, broken.as_ref()).await;
     greet(address, &door, sandbox, broken.as_ref(), resumed);
 
@@ -188,20 +234,25 @@ async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signa
     let metrics = crate::logging::metrics().clone();
     let watched = Watched {
         readiness: readiness(&trouble),
+        details: details(env),
         metrics: metrics.clone(),
     };
     tokio::spawn({
         let engine = provisioner.engine().clone();
+        let metrics = metrics.clone();
         async move { metrics.watch(engine).await }
     });
+    metrics.watch_tokens(tokens(env));
     let reach = Reach {
         allowed_hosts: env.list("FORGELINE_ALLOWED_HOSTS"),
         allowed_origins: env.list("FORGELINE_ALLOWED_ORIGINS"),
+        limits: Limits::default(),
+        tls: door.tls.clone(),
     };
     let stop = CancellationToken::new();
     let serving = tokio::spawn({
-        let server = Server::new(provisioner.clone());
-        let (gate, stop) = (door.gate.clone(), stop.clone());
+        let server = Server::new(provisioner.clone(), access);
+        let stop = stop.clone();
         async move { http::serve(listener, server, gate, &reach, watched, stop).await }
     });
     let fenced = wait_for_end(&mut signals, &provisioner, &trouble).await;
@@ -240,6 +291,24 @@ async fn wait_for_end(
     }
 }
 
+fn tokens(env: &Env) -> Tokens {
+    let env = env.clone();
+    Arc::new(move || {
+        let tokens = env.tokens().into_iter();
+        let fare = tokens.map(|(name, token)| {
+            let state = token.state();
+            (name, state.generation, state.failures)
+        });
+        fare.collect()
+    })
+}
+
+fn details(env: &Env) -> Details {
+    let env = env.clone();
+    let fingerprints = wire::keeping::fingerprints(&env);
+    Arc::new(move || wire::keeping::details(&env, &fingerprints))
+}
+
 fn readiness(trouble: &Arc<Mutex<Option<String>>>) -> Readiness {
     let trouble = Arc::clone(trouble);
     Arc::new(
@@ -270,7 +339,8 @@ fn greet(
     broken: Option<&JournalError>,
     resumed: usize,
 ) {
-    let url = format!("http://{address}/mcp");
+    let scheme = if door.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}/mcp");
     let bearer = door.made.as_deref().unwrap_or("$FORGELINE_STATIC_TOKEN");
     output::say(&format!("forgeline serves MCP at {url}"));
     output::say(&format!(

@@ -1,15 +1,18 @@
-//! doctor's checks that need no upstream: tokens, configuration, journal, disk, workflow files, port.
+//! doctor's checks that need no upstream: tokens, configuration, journal, disk, workflow files, callers, audit log, port.
+
+mod door;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use forgeline_provision::{Catalogue, Check, LocalChecks, registry};
+use forgeline_auth::Fingerprints;
+use forgeline_provision::{Catalogue, Check, Doctor, LocalChecks, registry};
 use forgeline_step_engine::journal::sqlite::SqliteJournal;
 use forgeline_upstream::TokenHandle;
 
-use super::Clients;
-use crate::config::{Config, Mode, Problem};
+use super::{Clients, keeping};
+use crate::config::{AuditKeys, Config, Inbound, Mode, Problem};
 use crate::env::Env;
 
 /// Below this much free space the journal may not last, in bytes.
@@ -22,22 +25,44 @@ pub(super) fn checks(
     listen: Option<String>,
 ) -> LocalChecks {
     let (known, good) = tokens(env, config);
-    let callers = crate::config::callers(env);
-    let open = listen.as_deref().is_some_and(is_open)
-        && callers.as_ref().is_ok_and(|callers| callers.is_empty());
-    let mut fixed = configuration(config, clients, &callers.err().unwrap_or_default(), &known);
+    let inbound = Inbound::read(
+        env,
+        listen.as_deref().and_then(|listen| listen.parse().ok()),
+    );
+    let open = listen.as_deref().is_some_and(is_open) && inbound.is_shut();
+    let audit_keys = AuditKeys::read(env);
+    let others = [inbound.problems.as_slice(), &audit_keys.problems].concat();
+    let mut fixed = configuration(config, clients, &others, &known);
     fixed.extend(known);
     fixed.push(workflows(config, clients));
+    fixed.extend(door::checks(env, config, clients, &inbound));
     let data_dir = config.data_dir.clone();
+    let env = env.clone();
     Arc::new(move || {
         // A token file may have changed since.
-        let mut all: Vec<Check> = good.iter().map(formed).collect();
+        let fingerprints = keeping::fingerprints(&env);
+        let mut all: Vec<Check> = good.iter().map(|one| formed(one, &fingerprints)).collect();
         all.extend(same(&good));
+        all.extend(door::tokens(&env));
         all.extend(fixed.clone());
         all.extend(journal(&data_dir));
+        all.push(door::audit(&env));
         all.extend(listen.as_deref().map(|listen| port(listen, open)));
         all
     })
+}
+
+/// The same doctor, who also asks the issuer where there is one.
+pub(super) fn with_issuer(doctor: Doctor, env: &Env) -> Doctor {
+    let inbound = Inbound::read(env, None);
+    match super::callers::issuer(env, &inbound) {
+        Ok(Some(issuer)) => doctor.with(
+            "auth.issuer",
+            Arc::new(move || Box::pin(door::issuer(Arc::clone(&issuer)))),
+        ),
+        // What is wrong with its settings is said among those of the configuration.
+        Ok(None) | Err(_) => doctor,
+    }
 }
 
 /// Whether others than programs of this machine reach the address.
@@ -78,9 +103,10 @@ fn tokens(env: &Env, config: &Config) -> (Vec<Check>, Vec<Good>) {
     (checks, good)
 }
 
-fn formed((id, variable, token): &Good) -> Check {
+fn formed((id, variable, token): &Good, fingerprints: &Fingerprints) -> Check {
     let current = token.current();
-    let detail = format!("from {}: {}", token.origin(), current.fingerprint());
+    let fingerprint = fingerprints.of_token(&current);
+    let detail = format!("from {}: {fingerprint}", token.origin());
     if current.was_trimmed() {
         let detail = format!("{detail}; a line break at its end was cut off");
         return Check::warn(

@@ -13,6 +13,9 @@ use super::{Answer, Nature, Offer, WAIT, arguments};
 use crate::handler::Server;
 use crate::{progress, schema};
 
+/// The workflow whose callers may ask for a credential.
+const PROJECT_CREATE: &str = "project_create";
+
 fn input(workflow: &Workflow) -> Value {
     let mut properties = serde_json::Map::new();
     let mut required = Vec::new();
@@ -42,6 +45,12 @@ fn input(workflow: &Workflow) -> Value {
         "wait_seconds".into(),
         json!({"type": "integer", "minimum": 0, "maximum": 300, "default": 40, "description": "How long the call waits; the run goes on after it."}),
     );
+    if workflow.name == PROJECT_CREATE {
+        properties.insert(
+            "issue_token".into(),
+            json!({"type": "boolean", "default": false, "description": "Answer in `access` a bearer for this project's tools alone; an earlier one no longer counts."}),
+        );
+    }
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
@@ -126,6 +135,14 @@ pub(super) async fn call(
         Ok(dry_run) => dry_run,
         Err(error) => return refused(error),
     };
+    let issues = match workflow == PROJECT_CREATE {
+        true => flag(&mut given, "issue_token"),
+        false => Ok(false),
+    };
+    let issues = match issues {
+        Ok(issues) => issues,
+        Err(error) => return refused(error),
+    };
     let call = Call {
         workflow: workflow.to_owned(),
         inputs: given,
@@ -139,7 +156,12 @@ pub(super) async fn call(
         Err(view) => return Answer::of_run(&view),
     };
     let waiting = provisioner.wait(&started, Some(wait));
-    Answer::of_run(&progress::told(provisioner.engine(), &started.run_id, context, waiting).await)
+    let mut view = progress::told(provisioner.engine(), &started.run_id, context, waiting).await;
+    if issues {
+        let tokens = &server.access().project_tokens;
+        crate::project_token::issue(provisioner, tokens, &mut view).await;
+    }
+    Answer::of_run(&view)
 }
 
 /// Takes what is not an input of the workflow out of the arguments.

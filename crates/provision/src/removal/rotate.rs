@@ -70,13 +70,12 @@ impl Rotate {
                 &format!("{why}; the old mirror stays as it was"),
             ));
         }
-        self.0.announce(cx, &target.artifact());
-        let removed = self
-            .0
-            .gitea
-            .delete_push_mirror(&repository, &old.remote_name)
-            .await;
-        removed.map_err(|error| self.write(error))?;
+        let removing = async {
+            let gitea = &self.0.gitea;
+            let removed = gitea.delete_push_mirror(&repository, &old.remote_name);
+            removed.await.map_err(|error| self.write(error))
+        };
+        self.0.audited(cx, &target.artifact(), removing).await?;
         let why = format!(
             "{} replaces it; the old token stays in the git configuration of {repository} on Gitea's disk: revoke it on GitHub",
             new.remote_name

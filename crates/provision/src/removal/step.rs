@@ -70,15 +70,19 @@ impl Removal {
         if let Some(kept) = self.kept(cx, target, &there).await? {
             return Ok(kept);
         }
-        self.announce(cx, target);
-        match target.kind {
-            TargetKind::GiteaRepository | TargetKind::GithubRepository => {
-                self.remove_repository(cx, target, &there).await
+        let verb = if target.archive { "archive " } else { "" };
+        let what = format!("{verb}{}", target.artifact());
+        let removing = async {
+            match target.kind {
+                TargetKind::GiteaRepository | TargetKind::GithubRepository => {
+                    self.remove_repository(cx, target, &there).await
+                }
+                TargetKind::Mirror => self.remove_mirror(cx, target).await,
+                TargetKind::Branch => self.remove_branch(cx, target).await,
+                TargetKind::Namespace => self.remove_namespace(cx, target).await,
             }
-            TargetKind::Mirror => self.remove_mirror(cx, target).await,
-            TargetKind::Branch => self.remove_branch(cx, target).await,
-            TargetKind::Namespace => self.remove_namespace(cx, target).await,
-        }
+        };
+        self.0.audited(cx, &what, removing).await
     }
 
     /// Reads may lag, and a 404 may come from something in front: what is not there is looked for once more.
@@ -95,11 +99,6 @@ impl Removal {
         };
         tokio::time::sleep(timing.settle).await;
         look(&self.0, target).await
-    }
-
-    fn announce(&self, cx: &StepCx, target: &Target) {
-        let verb = if target.archive { "archive " } else { "" };
-        self.0.announce(cx, &format!("{verb}{}", target.artifact()));
     }
 
     /// Whether it is not as the plan saw it. What this run has archived already is opened again then.

@@ -172,29 +172,31 @@ impl GiteaRepository {
         if let Some(why) = self.foreign_work(cx, found, name).await? {
             return Err(kept(&what, &why, command));
         }
-        self.0.announce(cx, &format!("gitea:{name}"));
-        let write = |error| self.failed(error, of_write).command(command.clone());
-        // Read-only first: nothing can be pushed between the last look and the deletion.
-        if !found.archived {
-            cx.record_fact("archiving", json!(found.id)).await?;
-            gitea.set_archived(name, true).await.map_err(write)?;
-        }
-        if let Some(why) = self.foreign_work(cx, found, name).await? {
-            gitea.set_archived(name, false).await.map_err(write)?;
-            return Err(kept(&what, &why, command));
-        }
-        match gitea.delete_repository(name).await {
-            Ok(()) => Ok(Undone::Removed),
-            // What a token may not see looks like nothing: only a look tells.
-            Err(error) if error.kind == Kind::NotFound => match self.find(name).await? {
-                Some(now) if now.id == found.id => Err(self.reopened(name, write(error)).await),
-                _ => Ok(Undone::NotThere),
-            },
-            Err(error) if error.kind == Kind::Denied => {
-                Err(self.reopened(name, write(error)).await)
+        let removing = async {
+            let write = |error| self.failed(error, of_write).command(command.clone());
+            // Read-only first: nothing can be pushed between the last look and the deletion.
+            if !found.archived {
+                cx.record_fact("archiving", json!(found.id)).await?;
+                gitea.set_archived(name, true).await.map_err(write)?;
             }
-            Err(error) => Err(write(error)),
-        }
+            if let Some(why) = self.foreign_work(cx, found, name).await? {
+                gitea.set_archived(name, false).await.map_err(write)?;
+                return Err(kept(&what, &why, command));
+            }
+            match gitea.delete_repository(name).await {
+                Ok(()) => Ok(Undone::Removed),
+                // What a token may not see looks like nothing: only a look tells.
+                Err(error) if error.kind == Kind::NotFound => match self.find(name).await? {
+                    Some(now) if now.id == found.id => Err(self.reopened(name, write(error)).await),
+                    _ => Ok(Undone::NotThere),
+                },
+                Err(error) if error.kind == Kind::Denied => {
+                    Err(self.reopened(name, write(error)).await)
+                }
+                Err(error) => Err(write(error)),
+            }
+        };
+        self.0.audited(cx, &format!("gitea:{name}"), removing).await
     }
 
     /// What may not be deleted is not left read-only either.

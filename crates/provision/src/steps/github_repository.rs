@@ -146,36 +146,40 @@ impl GithubRepository {
         if let Some(why) = self.foreign_work(cx, name).await? {
             return Err(kept(&what, &why, command));
         }
-        self.upstreams.announce(cx, &format!("github:{name}"));
-        // Read-only first: nothing can be pushed between the last look and the deletion.
-        if !found.archived {
-            cx.record_fact("archiving", json!(found.id)).await?;
-            github
-                .set_archived(name, true)
-                .await
-                .map_err(|error| self.undeleted(error, &command))?;
-        }
-        if let Some(why) = self.foreign_work(cx, name).await? {
-            github
-                .set_archived(name, false)
-                .await
-                .map_err(|error| self.undeleted(error, &command))?;
-            return Err(kept(&what, &why, command));
-        }
-        match github.delete_repository(name).await {
-            Ok(()) => Ok(Undone::Removed),
-            // GitHub hides what a token may not do behind a 404: only a look tells.
-            Err(error) if error.kind == Kind::NotFound => match self.find(name).await? {
-                Some(now) if now.id == found.id => {
+        let removing = async {
+            // Read-only first: nothing can be pushed between the last look and the deletion.
+            if !found.archived {
+                cx.record_fact("archiving", json!(found.id)).await?;
+                github
+                    .set_archived(name, true)
+                    .await
+                    .map_err(|error| self.undeleted(error, &command))?;
+            }
+            if let Some(why) = self.foreign_work(cx, name).await? {
+                github
+                    .set_archived(name, false)
+                    .await
+                    .map_err(|error| self.undeleted(error, &command))?;
+                return Err(kept(&what, &why, command));
+            }
+            match github.delete_repository(name).await {
+                Ok(()) => Ok(Undone::Removed),
+                // GitHub hides what a token may not do behind a 404: only a look tells.
+                Err(error) if error.kind == Kind::NotFound => match self.find(name).await? {
+                    Some(now) if now.id == found.id => {
+                        Err(self.reopened(name, self.undeleted(error, &command)).await)
+                    }
+                    _ => Ok(Undone::NotThere),
+                },
+                Err(error) if error.kind == Kind::Denied => {
                     Err(self.reopened(name, self.undeleted(error, &command)).await)
                 }
-                _ => Ok(Undone::NotThere),
-            },
-            Err(error) if error.kind == Kind::Denied => {
-                Err(self.reopened(name, self.undeleted(error, &command)).await)
+                Err(error) => Err(self.undeleted(error, &command)),
             }
-            Err(error) => Err(self.undeleted(error, &command)),
-        }
+        };
+        self.upstreams
+            .audited(cx, &format!("github:{name}"), removing)
+            .await
     }
 
     /// What may not be deleted is not left read-only either.

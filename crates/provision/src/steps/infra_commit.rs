@@ -293,18 +293,18 @@ impl InfraCommit {
             let why = format!("its files are part of {base} by another commit; revert it there");
             return Err(kept(&what, &why, target.command()));
         }
-        self.0.announce(
-            cx,
-            &format!("branch:{}/{}", target.repository, target.branch),
-        );
-        match gitea
-            .delete_branch(&target.repository, &target.branch)
-            .await
-        {
-            Ok(()) => Ok(Undone::Removed),
-            Err(error) if error.kind == Kind::NotFound => Ok(Undone::NotThere),
-            Err(error) => Err(self.failed(error, of_write).command(target.command())),
-        }
+        let removing = async {
+            match gitea
+                .delete_branch(&target.repository, &target.branch)
+                .await
+            {
+                Ok(()) => Ok(Undone::Removed),
+                Err(error) if error.kind == Kind::NotFound => Ok(Undone::NotThere),
+                Err(error) => Err(self.failed(error, of_write).command(target.command())),
+            }
+        };
+        let what = format!("branch:{}/{}", target.repository, target.branch);
+        self.0.audited(cx, &what, removing).await
     }
 }
 

@@ -188,10 +188,12 @@ impl FirstIssue {
         if used.map_err(|error| self.failed(error, of_read))? {
             return Ok(());
         }
-        self.0
-            .announce(cx, &format!("gitea:{name} label {}", label.name));
-        let removed = self.0.gitea.delete_label(name, label.id).await;
-        removed.map_err(|error| self.failed(error, of_write))
+        let removing = async {
+            let removed = self.0.gitea.delete_label(name, label.id).await;
+            removed.map_err(|error| self.failed(error, of_write))
+        };
+        let what = format!("gitea:{name} label {}", label.name);
+        self.0.audited(cx, &what, removing).await
     }
 
     /// Deletes one issue after its marker was read again: numbers restart when a repository is made anew. Answers whether
@@ -215,14 +217,17 @@ impl FirstIssue {
         if !now.body.contains(marker) {
             return Ok(true);
         }
-        self.0.announce(cx, &format!("gitea:{name} issue {number}"));
-        match self.0.gitea.delete_issue(name, number).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind == Kind::NotFound => Ok(false),
-            Err(error) => Err(self.failed(error, of_write).command(format!(
-                "curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" $GITEA_URL/api/v1/repos/{name}/issues/{number}"
-            ))),
-        }
+        let removing = async {
+            match self.0.gitea.delete_issue(name, number).await {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind == Kind::NotFound => Ok(false),
+                Err(error) => Err(self.failed(error, of_write).command(format!(
+                    "curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" $GITEA_URL/api/v1/repos/{name}/issues/{number}"
+                ))),
+            }
+        };
+        let what = format!("gitea:{name} issue {number}");
+        self.0.audited(cx, &what, removing).await
     }
 }
 

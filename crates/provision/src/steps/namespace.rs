@@ -138,35 +138,41 @@ impl InfraNamespace {
                 let why = format!("it holds {} ({} in all)", first.what, foreign.len());
                 return Err(kept(&format!("namespace {name}"), &why, command));
             }
-            self.0.announce(cx, &format!("ns:{name}"));
         }
-        match self
-            .cluster()?
-            .delete_namespace(&found, self.0.timings.namespace_patience)
-            .await
-        {
-            Ok(Deleted::Gone) => Ok(Undone::Removed),
-            Ok(Deleted::Terminating(why)) => {
-                let why = if why.is_empty() {
-                    "the cluster does not say why".to_owned()
-                } else {
-                    why.join("; ")
-                };
-                let message = format!("namespace {name} is going away but not gone: {why}");
-                Err(StepError::refused("kubernetes.terminating", message)
-                    .remedy("find what holds it (its status.conditions), then retry the undo")
-                    .command(format!("kubectl get namespace {name} -o yaml")))
+        let terminating = found.terminating;
+        let deleting = async {
+            match self
+                .cluster()?
+                .delete_namespace(&found, self.0.timings.namespace_patience)
+                .await
+            {
+                Ok(Deleted::Gone) => Ok(Undone::Removed),
+                Ok(Deleted::Terminating(why)) => {
+                    let why = if why.is_empty() {
+                        "the cluster does not say why".to_owned()
+                    } else {
+                        why.join("; ")
+                    };
+                    let message = format!("namespace {name} is going away but not gone: {why}");
+                    Err(StepError::refused("kubernetes.terminating", message)
+                        .remedy("find what holds it (its status.conditions), then retry the undo")
+                        .command(format!("kubectl get namespace {name} -o yaml")))
+                }
+                Err(error) => {
+                    // It changed between our look and the deletion, or only the answer said that it is gone: look again.
+                    let changed = matches!(error.kind, Kind::Conflict | Kind::NotFound);
+                    let failed = self.failed(error, of_write).command(command);
+                    Err(StepError {
+                        retryable: failed.retryable || changed,
+                        ..failed
+                    })
+                }
             }
-            Err(error) => {
-                // It changed between our look and the deletion, or only the answer said that it is gone: look again.
-                let changed = matches!(error.kind, Kind::Conflict | Kind::NotFound);
-                let failed = self.failed(error, of_write).command(command);
-                Err(StepError {
-                    retryable: failed.retryable || changed,
-                    ..failed
-                })
-            }
+        };
+        if terminating {
+            return deleting.await;
         }
+        self.0.audited(cx, &format!("ns:{name}"), deleting).await
     }
 
     fn is_ours(cx: &StepCx, found: &Namespace, output: Option<&Value>) -> bool {

@@ -281,22 +281,20 @@ impl PushMirror {
     }
 
     async fn remove(&self, cx: &StepCx, ends: &Ends, mirror: &Mirror) -> Result<(), StepError> {
-        self.0.announce(
-            cx,
-            &format!("gitea:{} mirror {}", ends.gitea, mirror.remote_name),
-        );
-        let removed = self
-            .0
-            .gitea
-            .delete_push_mirror(&ends.gitea, &mirror.remote_name)
-            .await;
+        let gitea = &self.0.gitea;
+        let removed = gitea.delete_push_mirror(&ends.gitea, &mirror.remote_name);
         let path = format!(
             "/api/v1/repos/{}/push_mirrors/{}",
             ends.gitea, mirror.remote_name
         );
         let command =
             format!("curl -X DELETE -H \"Authorization: token $GITEA_TOKEN\" $GITEA_URL{path}");
-        removed.map_err(|error| self.failed(error, of_write).command(command))
+        let removing = async {
+            let removed = removed.await;
+            removed.map_err(|error| self.failed(error, of_write).command(command))
+        };
+        let what = format!("gitea:{} mirror {}", ends.gitea, mirror.remote_name);
+        self.0.audited(cx, &what, removing).await
     }
 }
 

@@ -64,6 +64,10 @@ pub(crate) fn router(gitea: Gitea) -> Router {
             "/api/v1/users/{user}/orgs/{org}/permissions",
             get(server::permissions),
         )
+        .route(
+            "/api/v1/repos/{owner}/{name}/collaborators/{user}/permission",
+            get(server::permission),
+        )
         .route("/api/v1/user", get(user))
         .route("/api/v1/users/{user}/repos", get(user_repositories))
         .route("/api/v1/repos/{owner}/{name}/pulls", get(content::pulls))

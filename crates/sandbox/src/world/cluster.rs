@@ -18,6 +18,8 @@ pub(crate) struct Cluster {
     /// Namespaces that are going away, and when they will be gone. `None`: never (a finalizer holds them).
     going: BTreeMap<String, Option<Timestamp>>,
     counter: u64,
+    /// Told after every change of an object; its value is the newest resourceVersion.
+    changes: tokio::sync::watch::Sender<u64>,
     /// A deletion never ends: a finalizer holds every namespace.
     pub(crate) deletion_hangs: bool,
 }
@@ -26,6 +28,25 @@ impl Cluster {
     fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter
+    }
+
+    /// The newest resourceVersion.
+    pub(crate) fn version(&self) -> u64 {
+        self.counter
+    }
+
+    /// Wakes whenever an object has changed.
+    pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Takes an object away. `false`: there was none.
+    pub(crate) fn remove(&mut self, namespace: &str, resource: &str, name: &str) -> bool {
+        let number = self.next();
+        let key = (namespace.to_owned(), resource.to_owned(), name.to_owned());
+        let was = self.objects.remove(&key).is_some();
+        self.changes.send_replace(number);
+        was
     }
 
     /// Fills in what the server sets: uid, resourceVersion, creationTimestamp.
@@ -76,6 +97,7 @@ impl Cluster {
             None => self.stamp(&mut object),
         }
         self.objects.insert(key, object.clone());
+        self.changes.send_replace(self.counter);
         object
     }
 

@@ -110,6 +110,8 @@ pub(crate) enum Seed {
         name: String,
         data: BTreeMap<String, String>,
     },
+    /// Somebody deletes a Secret.
+    SecretGone { namespace: String, name: String },
     /// From now on no namespace deletion ends.
     NamespaceDeletionsHang,
     /// Rights change, as `POST /_sandbox/rights` takes it.
@@ -348,6 +350,11 @@ impl World {
                     .state()
                     .cluster
                     .put(&namespace, "secrets", &name, object))
+            }
+            Seed::SecretGone { namespace, name } => {
+                let gone = self.state().cluster.remove(&namespace, "secrets", &name);
+                gone.then(|| json!({}))
+                    .ok_or_else(|| "there is no such Secret".into())
             }
             Seed::Rights { change } => {
                 crate::control::change(self, change)?;

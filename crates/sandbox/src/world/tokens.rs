@@ -58,6 +58,7 @@ impl Role {
                 "patch namespaces",
                 "list",
                 "get",
+                "watch secrets",
                 "create limitranges",
                 "patch limitranges",
                 "create resourcequotas",

@@ -10,7 +10,7 @@ use rmcp::transport::streamable_http_client::{
     StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
 };
 
-use crate::token::TokenHandle;
+use crate::token::{Token, TokenHandle};
 
 #[derive(Clone)]
 pub(super) struct BearerClient {
@@ -24,6 +24,14 @@ type Headers = HashMap<HeaderName, HeaderValue>;
 impl BearerClient {
     fn bearer(&self) -> Option<String> {
         Some(self.token.current().expose().to_owned())
+    }
+
+    /// The bearer for one more try: the server refused `used`, and there is another one now. A 401 did not act.
+    fn another(&self, used: &Token, answer: &HttpError) -> Option<String> {
+        let unauthorised = matches!(answer, HttpError::AuthRequired(_));
+        (unauthorised && self.token.was_refused(used))
+            .then(|| self.bearer())
+            .flatten()
     }
 }
 
@@ -58,10 +66,19 @@ impl StreamableHttpClient for BearerClient {
         headers: Headers,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
         let attached = session_id.is_some();
-        let answer = self
-            .http
-            .post_message(uri, message, session_id, self.bearer(), headers)
-            .await;
+        let used = self.token.current();
+        let post = |bearer: Option<String>| {
+            let (uri, message) = (uri.clone(), message.clone());
+            let (session, headers) = (session_id.clone(), headers.clone());
+            self.http
+                .post_message(uri, message, session, bearer, headers)
+        };
+        let mut answer = post(Some(used.expose().to_owned())).await;
+        if let Err(error) = &answer
+            && let Some(bearer) = self.another(&used, error)
+        {
+            answer = post(Some(bearer)).await;
+        }
         judged(answer, attached)
     }
 
@@ -75,17 +92,19 @@ impl StreamableHttpClient for BearerClient {
         max: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
         let attached = session_id.is_some();
-        let answer = self
-            .http
-            .post_message_with_max_sse_event_size(
-                uri,
-                message,
-                session_id,
-                self.bearer(),
-                headers,
-                max,
-            )
-            .await;
+        let used = self.token.current();
+        let post = |bearer: Option<String>| {
+            let (uri, message) = (uri.clone(), message.clone());
+            let (session, headers) = (session_id.clone(), headers.clone());
+            self.http
+                .post_message_with_max_sse_event_size(uri, message, session, bearer, headers, max)
+        };
+        let mut answer = post(Some(used.expose().to_owned())).await;
+        if let Err(error) = &answer
+            && let Some(bearer) = self.another(&used, error)
+        {
+            answer = post(Some(bearer)).await;
+        }
         judged(answer, attached)
     }
 

@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 use http::HeaderMap;
 use serde_json::json;
 
-use super::super::{Refusal, authenticate, may_create_in, scope};
+use super::super::{Refusal, authenticate, may_create_in, owns, scope, visible};
 use super::{Answer, Gitea};
 
 pub(super) async fn version(State(gitea): State<Gitea>) -> Answer {
@@ -40,4 +40,35 @@ pub(super) async fn permissions(
         Json(json!({"is_owner": owner, "is_admin": owner, "can_create_repository": owner}))
             .into_response(),
     )
+}
+
+/// What a user may do with a repository; only its administrators are told (and everybody of themselves).
+pub(super) async fn permission(
+    State(gitea): State<Gitea>,
+    Path((owner, name, user)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    let caller = authenticate(&gitea.world, &headers)?;
+    scope(&caller, "read:repository")?;
+    let repository = visible(&gitea.world, &caller.user, &owner, &name)?;
+    if !owns(&caller.user, &repository) && !caller.user.eq_ignore_ascii_case(&user) {
+        return Err(Refusal::new(
+            403,
+            "Only admins can query all permissions, repo admins can query all repo permissions, collaborators can query only their own",
+        ));
+    }
+    let state = gitea.world.state();
+    if !state
+        .tokens
+        .iter()
+        .any(|token| token.user.eq_ignore_ascii_case(&user))
+    {
+        return Err(Refusal::not_found());
+    }
+    let permission = match (owns(&user, &repository), repository.private) {
+        (true, _) => "owner",
+        (false, true) => "none",
+        (false, false) => "read",
+    };
+    Ok(Json(json!({"permission": permission, "role_name": permission})).into_response())
 }

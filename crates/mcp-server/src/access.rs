@@ -1,0 +1,263 @@
+//! Whether a call may be made, beyond its scope: the one project of a credential, the policy, the person's own right; and
+//! the lines of the audit log around it.
+
+use std::sync::Arc;
+
+use forgeline_auth::audit::{AuditLog, Entry, Phase};
+use forgeline_auth::policy::{About, Policy};
+use forgeline_auth::{Caller, Fingerprints, PROJECT_TOOLS, ProjectTokens, Scope};
+use forgeline_provision::{ErrorView, ProjectFacts, Provisioner, RunFacts, Wish};
+use rmcp::model::JsonObject;
+use serde_json::Value;
+
+/// What decides about calls, and what remembers them.
+#[derive(Clone)]
+pub struct Access {
+    /// The audit log.
+    pub audit: AuditLog,
+    /// `None`: scopes decide alone.
+    pub policy: Option<Arc<Policy>>,
+    /// The credentials of projects.
+    pub project_tokens: ProjectTokens,
+    /// The key for digests of arguments.
+    pub fingerprints: Fingerprints,
+    /// Nothing is changed, whoever calls.
+    pub read_only: bool,
+}
+
+/// A call, as it is decided about.
+pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) tool: &'a str,
+    pub(crate) given: &'a JsonObject,
+    /// The scope that it needs.
+    pub(crate) needed: Scope,
+    /// The tool is a workflow.
+    pub(crate) is_workflow: bool,
+}
+
+/// What a call is about.
+enum Subject {
+    Project(ProjectFacts),
+    /// A run, and its project as far as it has one.
+    Run(RunFacts, ProjectFacts),
+    /// Many projects; a plan of them where one is applied.
+    Many(Option<RunFacts>),
+    Nothing,
+}
+
+impl Asked<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.given.get(name).and_then(Value::as_str)
+    }
+
+    fn plans(&self) -> bool {
+        self.needed == Scope::Read
+    }
+
+    async fn subject(&self, provisioner: &Provisioner) -> Result<Subject, ErrorView> {
+        if self.is_workflow {
+            return Ok(Subject::Project(provisioner.facts_of_call(self.given)));
+        }
+        let of_run = async |run: &str| -> Result<Subject, ErrorView> {
+            match provisioner.facts_of_run(run).await? {
+                Some(run) => {
+                    let project = provisioner.facts(&run.subject).await?;
+                    Ok(Subject::Run(run, project))
+                }
+                None => Ok(Subject::Nothing),
+            }
+        };
+        match self.tool {
+            "cleanup_test_repos" | "mirror_rotate" => match self.text("plan_id") {
+                Some(plan) => Ok(Subject::Many(provisioner.facts_of_run(plan).await?)),
+                None => Ok(Subject::Many(None)),
+            },
+            "project_list" | "doctor" => Ok(Subject::Many(None)),
+            _ => match (self.text("run_id"), self.text("project")) {
+                (Some(run), _) => of_run(run).await,
+                (None, Some(project)) => Ok(Subject::Project(provisioner.facts(project).await?)),
+                (None, None) => Ok(Subject::Nothing),
+            },
+        }
+    }
+}
+
+impl Access {
+    /// Whether the call may be made.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub(crate) async fn admit(
+        &self,
+        provisioner: &Provisioner,
+        asked: &Asked<'_>,
+    ) -> Result<(), ErrorView> {
+        let caller = asked.caller;
+        if caller.project.is_none() && self.policy.is_none() && caller.person.is_none() {
+            return Ok(());
+        }
+        let subject = asked.subject(provisioner).await?;
+        of_own_project(asked, &subject)?;
+        self.within_policy(asked, &subject)?;
+        if let Some(person) = &caller.person
+            && let Some(wishes) = wishes(asked, &subject, provisioner)
+        {
+            let user = person.gitea_user.as_deref();
+            provisioner.person_may(user, &wishes).await?;
+        }
+        Ok(())
+    }
+
+    fn within_policy(&self, asked: &Asked<'_>, subject: &Subject) -> Result<(), ErrorView> {
+        let Some(policy) = &self.policy else {
+            return Ok(());
+        };
+        let decision = policy.decide(asked.caller, asked.tool, &about(asked, subject));
+        for error in &decision.errors {
+            tracing::warn!(%error, tool = asked.tool, "a policy could not be evaluated; it counts as if it were not there");
+        }
+        if decision.allowed {
+            return Ok(());
+        }
+        let why = match decision.because.as_slice() {
+            [] => format!("no policy permits {} to {}", asked.tool, asked.caller.name),
+            forbidden => format!("{} is forbidden by: {}", asked.tool, forbidden.join("; ")),
+        };
+        let remedy = "ask the operator; `forgeline policy check` explains a decision";
+        Err(ErrorView::new("policy.denied", why, remedy))
+    }
+
+    /// Announces a call that may change something; it is durable when this returns. `None`: the call only looks.
+    ///
+    /// # Errors
+    /// The log cannot be written, so the call is not made.
+    pub(crate) async fn announce(&self, asked: &Asked<'_>) -> Result<Option<Entry>, ErrorView> {
+        if asked.plans() {
+            return Ok(None);
+        }
+        let entry = self.entry(Phase::Intent, asked);
+        let written = self.audit.write(entry.clone()).await;
+        written.map_err(|error| {
+            let remedy =
+                "make that directory writable, or set FORGELINE_DATA_DIR to another one: forgeline changes nothing that it cannot record";
+            ErrorView::new("audit.unwritable", error.to_string(), remedy)
+        })?;
+        Ok(Some(entry))
+    }
+
+    /// Says how an announced call ended.
+    pub(crate) fn ended(&self, announced: Entry, failed: bool) {
+        let decision = if failed { "failed" } else { "done" };
+        self.audit.note(Entry {
+            phase: Phase::Outcome,
+            decision: decision.into(),
+            ..announced
+        });
+    }
+
+    /// Remembers a refusal.
+    pub(crate) fn refused(&self, asked: &Asked<'_>, why: &str) {
+        self.audit.note(Entry {
+            decision: "refused".into(),
+            reason: why.to_owned(),
+            ..self.entry(Phase::Deny, asked)
+        });
+    }
+
+    fn entry(&self, phase: Phase, asked: &Asked<'_>) -> Entry {
+        let arguments = serde_json::to_string(asked.given).unwrap_or_default();
+        let names = ["name", "project", "run_id", "plan_id"];
+        let target = names.iter().find_map(|name| asked.text(name));
+        Entry {
+            via: asked.caller.via.as_str().into(),
+            tool: asked.tool.to_owned(),
+            target: target.unwrap_or_default().to_owned(),
+            args: format!("hmac:{}", self.fingerprints.of("arguments", &arguments)),
+            decision: "allowed".into(),
+            ..Entry::of(phase, &asked.caller.name)
+        }
+    }
+}
+
+/// A project's credential calls its few tools for that project, as long as it is the one that it was made for.
+fn of_own_project(asked: &Asked<'_>, subject: &Subject) -> Result<(), ErrorView> {
+    let Some(own) = &asked.caller.project else {
+        return Ok(());
+    };
+    let facts = match subject {
+        Subject::Project(facts) | Subject::Run(_, facts) => Some(facts),
+        Subject::Many(_) | Subject::Nothing => None,
+    };
+    let same = facts.is_some_and(|facts| {
+        facts.project == own.name && facts.since.as_deref() == Some(own.since.as_str())
+    });
+    if same && PROJECT_TOOLS.contains(&asked.tool) {
+        return Ok(());
+    }
+    let why = format!(
+        "this credential is for {} of the project `{}` as it was made in run {}",
+        PROJECT_TOOLS.join(", "),
+        own.name,
+        own.since
+    );
+    let remedy = "name that project, or use another bearer";
+    Err(ErrorView::new("caller.not_permitted", why, remedy))
+}
+
+fn about(asked: &Asked<'_>, subject: &Subject) -> About {
+    let of = |facts: &ProjectFacts| {
+        let owners = [&facts.gitea_owner, &facts.github_owner];
+        let ttl = asked.text("ttl").and_then(forgeline_provision::duration);
+        let hours = ttl.map_or(0, |ttl| ttl.as_secs().div_ceil(3600));
+        About {
+            project: facts.project.clone(),
+            owners: owners.into_iter().flatten().cloned().collect(),
+            namespace: facts.namespace.clone().unwrap_or_default(),
+            throwaway: facts.throwaway,
+            ttl_hours: i64::try_from(hours).unwrap_or(i64::MAX),
+            plan: asked.plans(),
+        }
+    };
+    match subject {
+        Subject::Project(facts) | Subject::Run(_, facts) => of(facts),
+        Subject::Many(_) | Subject::Nothing => About {
+            plan: asked.plans(),
+            ..About::everything()
+        },
+    }
+}
+
+/// What a person must be allowed in Gitea for this call. `None`: nothing in it is anybody's.
+fn wishes(asked: &Asked<'_>, subject: &Subject, provisioner: &Provisioner) -> Option<Vec<Wish>> {
+    let default = provisioner.facts_of_call(&JsonObject::new()).gitea_owner;
+    let everything = |owner: Option<&String>| Wish::Everything(owner.cloned().unwrap_or_default());
+    Some(match (asked.tool, subject) {
+        ("project_list" | "doctor", _) | (_, Subject::Nothing) => return None,
+        (_, Subject::Many(_)) if asked.plans() => return None,
+        (_, Subject::Many(plan)) => {
+            let plan = plan.iter().flat_map(|plan| &plan.repositories);
+            let mut owners: Vec<String> = plan.map(|name| name.owner().to_owned()).collect();
+            owners.extend(default.clone());
+            owners.sort();
+            owners.dedup();
+            match owners.is_empty() {
+                true => vec![everything(None)],
+                false => owners.into_iter().map(Wish::Everything).collect(),
+            }
+        }
+        (_, Subject::Run(run, _)) if run.removes && !asked.plans() => {
+            let wishes: Vec<Wish> = run.repositories.iter().cloned().map(Wish::Remove).collect();
+            match wishes.is_empty() {
+                true => vec![everything(default.as_ref())],
+                false => wishes,
+            }
+        }
+        (_, Subject::Run(_, facts)) if asked.plans() => vec![facts.to_look()],
+        (_, Subject::Run(_, facts)) => vec![facts.to_create()],
+        (_, Subject::Project(facts)) if asked.is_workflow => vec![facts.to_create()],
+        ("project_delete", Subject::Project(facts)) if !asked.plans() => vec![facts.to_remove()],
+        (_, Subject::Project(facts)) if asked.plans() => vec![facts.to_look()],
+        (_, Subject::Project(facts)) => vec![facts.to_change()],
+    })
+}
