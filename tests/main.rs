@@ -4,6 +4,9 @@
 
 mod actors;
 mod architecture;
+mod attacks;
+mod audit;
+mod callers;
 mod cleanup;
 mod command_line;
 mod configuration;
@@ -12,6 +15,8 @@ mod deployment;
 mod dialects;
 mod doctor;
 mod gitops;
+#[path = "../crates/auth/tests/it/issuer.rs"]
+mod issuer;
 mod kill;
 mod lifecycle;
 mod mcp;

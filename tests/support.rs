@@ -1,15 +1,37 @@
 //! A sandbox in a process of its own, the program against it, and a plain JSON-RPC client.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
 /// A program under test that ends with its test.
 pub(crate) struct Running(pub(crate) Child);
+
+/// Where everything that programs print, answer and keep is collected, so that tests/canary.py can look for secrets in it
+/// after all tests. `None`: nothing is collected.
+fn collection() -> Option<PathBuf> {
+    std::env::var_os("FORGELINE_CANARY_DIR").map(PathBuf::from)
+}
+
+/// Collects what a program has shown or kept.
+pub(crate) fn collect(what: &str, bytes: &[u8]) {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let Some(dir) = collection() else { return };
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = dir.join(format!("{}-{number}-{what}", std::process::id()));
+    std::fs::create_dir_all(dir).expect("a directory for the collection");
+    std::fs::write(path, bytes).expect("the collection can be written");
+}
+
+/// A secret that must be nowhere in the collection.
+pub(crate) fn canary(value: &str) {
+    collect("canary", value.as_bytes());
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -57,7 +79,10 @@ impl Ran {
 }
 
 pub(crate) fn run(command: &mut Command) -> Ran {
-    Ran::of(&command.output().expect("the program can be started"))
+    let output = command.output().expect("the program can be started");
+    collect("stdout", &output.stdout);
+    collect("stderr", &output.stderr);
+    Ran::of(&output)
 }
 
 /// `forgeline sandbox` in a process of its own, with a data directory for the programs that use it.
@@ -87,11 +112,16 @@ impl Sandbox {
         let mut env = BTreeMap::new();
         for line in BufReader::new(stdout).lines() {
             let line = line.expect("a line of text");
+            collect("sandbox", line.as_bytes());
             let (name, value) = line
                 .strip_prefix("export ")
                 .and_then(|rest| rest.split_once('='))
                 .expect("an export line");
-            env.insert(name.to_owned(), value.trim_matches('\'').to_owned());
+            let value = value.trim_matches('\'');
+            if name.contains("TOKEN") || name == "GITHUB_PAT" {
+                canary(value);
+            }
+            env.insert(name.to_owned(), value.to_owned());
             if name == "FORGELINE_SANDBOX_SECOND_TOKEN" {
                 break;
             }
@@ -223,6 +253,21 @@ impl Sandbox {
     }
 }
 
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if collection().is_none() {
+            return;
+        }
+        // What the test itself has put there is no output of a program.
+        let files = std::fs::read_dir(self.dir.path().join("data"));
+        for file in files.into_iter().flatten().flatten() {
+            if let Ok(bytes) = std::fs::read(file.path()) {
+                collect(&format!("data-{}", file.file_name().display()), &bytes);
+            }
+        }
+    }
+}
+
 /// `forgeline serve` over HTTP.
 pub(crate) struct Server {
     pub(crate) process: Running,
@@ -266,8 +311,14 @@ impl Server {
                 break;
             }
         }
+        collect("stderr", said.as_bytes());
         // The rest is read so that the server never blocks on a full pipe.
-        std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        std::thread::spawn(move || {
+            let mut rest = Vec::new();
+            let read = stderr.read_to_end(&mut rest);
+            collect("stderr", &rest);
+            read
+        });
         Self {
             process: Running(process),
             url,
@@ -300,7 +351,9 @@ impl Server {
             .await;
         let response = response.expect("the server answers");
         assert_eq!(response.status(), 200, "{method}");
-        response.json().await.expect("a JSON answer")
+        let bytes = response.bytes().await.expect("an answer");
+        collect("answer", &bytes);
+        serde_json::from_slice(&bytes).expect("a JSON answer")
     }
 
     /// Calls a tool, and answers the status and the challenge of a refusal at the door.
@@ -327,6 +380,28 @@ impl Server {
     /// Calls a tool and answers its structured content.
     pub(crate) async fn view(&self, tool: &str, arguments: Value) -> Value {
         self.call(tool, arguments).await["structuredContent"].clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let host = self.url.trim_start_matches("http://");
+        let host = host.trim_end_matches("/mcp").to_owned();
+        if collection().is_none() {
+            return;
+        }
+        // A server that has ended, or speaks TLS, shows nothing more.
+        for path in ["/metrics", "/readyz?verbose"] {
+            if let Ok(mut stream) = TcpStream::connect(&host) {
+                let ask =
+                    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+                let mut answer = Vec::new();
+                let _ = stream.set_read_timeout(Some(std::time::Duration::from_secs(2)));
+                let _ = stream.write_all(ask.as_bytes());
+                let _ = stream.read_to_end(&mut answer);
+                collect("watched", &answer);
+            }
+        }
     }
 }
 

@@ -8,3 +8,5 @@ mod forged;
 mod issuer;
 #[path = "it/keys.rs"]
 mod keys;
+#[path = "it/log.rs"]
+mod log;

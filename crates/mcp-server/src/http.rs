@@ -116,7 +116,9 @@ fn router(
         config,
     );
     let guard = axum::middleware::from_fn_with_state((gate, need), forgeline_auth::guard);
-    let mcp = Router::new().route_service("/mcp", service).layer(guard);
+    let mcp = Router::new()
+        .route_service("/mcp", service)
+        .route_layer(guard);
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))

@@ -298,7 +298,6 @@ impl Provisioner {
             (Some(project), None) => {
                 let query = RunQuery {
                     subject: Some(project.to_owned()),
-                    limit: Some(1),
                     ..RunQuery::default()
                 };
                 let rows = self
@@ -306,8 +305,9 @@ impl Provisioner {
                     .runs(&query)
                     .await
                     .map_err(|error| errors::of_engine(&error))?;
+                // A plan is no run of the project.
                 rows.into_iter()
-                    .next()
+                    .find(|row| row.state != RunState::Planned)
                     .map(|row| row.run_id)
                     .ok_or_else(|| {
                         let message =
@@ -340,7 +340,10 @@ impl Provisioner {
             }
         };
         let mut newest: Vec<RunRow> = Vec::new();
-        for row in rows {
+        let begun = rows
+            .into_iter()
+            .filter(|row| row.state != RunState::Planned);
+        for row in begun {
             if !newest.iter().any(|seen| seen.subject == row.subject) {
                 newest.push(row);
             }

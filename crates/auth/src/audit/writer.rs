@@ -66,6 +66,10 @@ impl Writer {
                 // A part of a line may stand there: the next one begins by looking.
                 self.open = None;
             }
+            if ends {
+                // Whoever waits for the end may open the file then.
+                self.open = None;
+            }
             for job in group {
                 if let Some(told) = job.told {
                     // Who no longer waits needs no answer.

@@ -42,7 +42,7 @@ impl Default for Limits {
 }
 
 /// The longest head of a request, in bytes.
-const HEAD: usize = 64 * 1024;
+const HEAD: usize = 32 * 1024;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 

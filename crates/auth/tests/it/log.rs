@@ -1,0 +1,93 @@
+//! The audit log's files over time: rotation, restarts, many writers at once, two processes.
+
+use std::path::Path;
+
+use forgeline_auth::audit::{AuditLog, Entry, FILE, Phase, Settings, Verdict, Verifier};
+use futures::future::join_all;
+
+fn log(dir: &Path, longest: u64) -> AuditLog {
+    AuditLog::new(Settings {
+        dir: dir.to_owned(),
+        key: None,
+        signing_key: None,
+        longest,
+        about: "test".into(),
+    })
+}
+
+fn entry(number: usize) -> Entry {
+    Entry {
+        target: format!("thing {number}"),
+        ..Entry::of(Phase::Outcome, "svc:test")
+    }
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".jsonl"))
+        .collect();
+    names.sort();
+    names
+}
+
+fn verdict(path: &Path) -> Verdict {
+    Verifier::default().look(path).unwrap().verdict
+}
+
+#[tokio::test]
+async fn a_long_file_is_closed_and_the_next_one_goes_on_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for start in 0..3 {
+        let log = log(dir.path(), 3000);
+        for number in 0..20 {
+            log.write(entry(start * 20 + number)).await.unwrap();
+        }
+        log.close().await.unwrap();
+    }
+    let all = files(dir.path());
+    assert!(all.len() > 4, "{all:?}");
+    let found = Verifier::default().look(dir.path()).unwrap();
+    assert_eq!(found.verdict, Verdict::Intact, "{found:?}");
+    assert!(found.lines >= 63, "{found:?}");
+    assert!(found.checkpoints >= 3, "{found:?}");
+    // Each file alone is whole too, and a missing one is seen.
+    for name in &all {
+        let alone = tempfile::tempdir().unwrap();
+        std::fs::copy(dir.path().join(name), alone.path().join(FILE)).unwrap();
+        assert_eq!(verdict(&alone.path().join(FILE)), Verdict::Intact, "{name}");
+    }
+    std::fs::rename(dir.path().join(&all[1]), dir.path().join("elsewhere")).unwrap();
+    assert_eq!(verdict(dir.path()), Verdict::Tampered);
+    std::fs::rename(dir.path().join("elsewhere"), dir.path().join(&all[1])).unwrap();
+    std::fs::remove_file(dir.path().join(FILE)).unwrap();
+    assert_eq!(verdict(dir.path()), Verdict::Short);
+}
+
+#[tokio::test]
+async fn many_at_once_are_all_there_and_in_one_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path(), u64::MAX);
+    let written = join_all((0..500).map(|number| log.write(entry(number)))).await;
+    assert!(written.iter().all(Result::is_ok));
+    let text = std::fs::read_to_string(dir.path().join(FILE)).unwrap();
+    for number in 0..500 {
+        assert!(text.contains(&format!("\"thing {number}\"")), "{number}");
+    }
+    assert_eq!(verdict(dir.path()), Verdict::Intact);
+}
+
+#[tokio::test]
+async fn a_second_writer_is_refused_and_the_first_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (log(dir.path(), u64::MAX), log(dir.path(), u64::MAX));
+    first.write(entry(1)).await.unwrap();
+    let refused = second.write(entry(2)).await.unwrap_err();
+    assert!(refused.to_string().contains("another process"), "{refused}");
+    first.write(entry(3)).await.unwrap();
+    first.close().await.unwrap();
+    // Once the first has ended, the second may write.
+    second.write(entry(4)).await.unwrap();
+    assert_eq!(verdict(dir.path()), Verdict::Intact);
+}
