@@ -23,6 +23,12 @@ snapshots:
     INSTA_UPDATE=always cargo test --workspace --locked
     git diff --stat -- '*.snap'
 
+# What a caller's check and a flood of strangers cost.
+door:
+    cargo bench --locked -p forgeline-auth --bench jwt
+    cargo build --locked
+    python3 benches/door.py target/debug/forgeline
+
 # The figures of a release: cold start, memory, size, wall time, requests.
 measure:
     cargo build --release --locked

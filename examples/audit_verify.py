@@ -9,6 +9,7 @@ options = argparse.ArgumentParser()
 options.add_argument("log", nargs="+")
 options.add_argument("--key-file")
 options.add_argument("--checkpoints")
+options.add_argument("--without-older", action="store_true")
 options = options.parse_args()
 key = open(options.key_file, "rb").read().strip() if options.key_file else None
 
@@ -20,28 +21,30 @@ def digest(prev, text):
     message = b"forgeline-audit-v1\n" + prev + b"\n" + text
     return (hmac.new(key, message, "sha256") if key else hashlib.sha256(message)).hexdigest().encode()
 
-number, head, heads, first = 0, b"0" * 64, {}, None
+number, head, heads, first, torn = 0, b"0" * 64, {}, 1, b""
 for name in options.log:
     *lines, rest = open(name, "rb").read().split(b"\n")
     for line in lines:
         found = re.fullmatch(rb'(.*),"hash":"([0-9a-f]{64})"\}', line)
-        if not found:
-            end(1, f"after line {number}: a line without a hash")
+        if torn or not found:
+            end(1, f"after line {number}: no whole line")
         text, told = found[1] + b"}", found[2]
         record = json.loads(text)
-        if first is None:
-            first = record["seq"]
-            if first > 1:
-                number, head = first - 1, record["prev"].encode()
+        if not heads and record["seq"] > 1:
+            first, number, head = record["seq"], record["seq"] - 1, record["prev"].encode()
         if record["seq"] != number + 1 or record["prev"].encode() != head or digest(head, text) != told:
             end(1, f"line {number + 1} is not as it was written")
         number, head = number + 1, told
         heads[number] = told.decode()
-    if rest:
-        end(7, f"after line {number}: a part of a line")
+    torn = torn or rest
 if options.checkpoints:
-    lines = open(options.checkpoints, encoding="utf-8").read().split("\n")
-    for count, told in zip(map(int, lines[1::7]), lines[2::7]):
-        if count >= (first or 1) and heads.get(count) != told:
-            end(1 if count in heads else 7, f"the checkpoint of line {count} does not hold")
+    origin = "forgeline-audit-v1\n(\\d+)\n([0-9a-f]{64})\n.*\n\n\u2014 forgeline .*\n\n"
+    for count, told in re.findall(origin, open(options.checkpoints, encoding="utf-8").read()):
+        if int(count) in heads or int(count) >= first or not heads:
+            if heads.get(int(count)) != told:
+                end(1 if int(count) in heads else 7, f"the checkpoint of line {count} does not hold")
+if torn:
+    end(7, f"after line {number}: a part of a line")
+if first > 1 and not options.without_older:
+    end(7, f"it begins with line {first}")
 print(f"intact: {number} lines")

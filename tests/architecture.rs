@@ -48,7 +48,9 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Foreign libraries and the only crates of ours that may name them.
-const CONFINED: [(&str, &[&str]); 17] = [
+const CONFINED: [(&str, &[&str]); 19] = [
+    ("jsonwebtoken", &["forgeline-auth"]),
+    ("cedar-policy", &["forgeline-auth"]),
     ("rusqlite", &["forgeline-step-engine"]),
     (
         "serde-saphyr",

@@ -309,16 +309,14 @@ fn scopes(door: &Door) -> Vec<u8> {
     }
     let all = "forgeline:read forgeline:create forgeline:delete";
     let token = door.token(&json!({"scope": all}));
-    insufficient(
-        &door.call(&token, "no_such_tool", &name),
-        &format!("{all} forgeline:admin"),
-        "40",
-    );
-    let admin = door.call(BEARER, "no_such_tool", &name);
-    assert!(
-        admin.status == 200 && admin.body.contains("unknown tool"),
-        "40: {admin:?}"
-    );
+    // The protocol's own error, which runs nothing: a challenge would make clients ask for ever more scopes.
+    for bearer in [token.as_str(), BEARER, READER] {
+        let unknown = door.call(bearer, "no_such_tool", &name);
+        assert!(
+            unknown.status == 200 && unknown.body.contains("unknown tool"),
+            "40: {unknown:?}"
+        );
+    }
     hidden(door);
     let list = [
         "mcp-method: tools/list",

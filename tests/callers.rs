@@ -33,7 +33,7 @@ impl Place {
     }
 
     /// A token for everything, with these claims besides.
-    fn token(&self, server: &Server, more: Value) -> String {
+    fn token(&self, server: &Server, more: &Value) -> String {
         let (header, mut claims) = usual(&self.issuer.url, &server.url);
         claims["scope"] = json!("forgeline:read forgeline:create forgeline:delete");
         for (name, value) in more.as_object().unwrap() {
@@ -63,13 +63,13 @@ async fn a_person_may_do_what_gitea_allows_that_person() {
         json!({"preferred_username": ["acme"]}),
         json!({"preferred_username": ""}),
     ] {
-        server.bearer = place.token(&server, claims.clone());
+        server.bearer = place.token(&server, &claims);
         let answer = server.view("project_create", create.clone()).await;
         assert_eq!(code(&answer), "caller.not_permitted", "{claims}: {answer}");
     }
     place.sandbox.assert_empty().await;
     // Gitea that does not answer is no yes.
-    server.bearer = place.token(&server, json!({"preferred_username": "acme"}));
+    server.bearer = place.token(&server, &json!({"preferred_username": "acme"}));
     let made = server.view("project_create", create.clone()).await;
     assert_eq!(made["state"], "succeeded", "{made}");
     for fault in [
@@ -111,7 +111,7 @@ async fn a_person_may_do_what_gitea_allows_that_person() {
     let cleanup = server.view("cleanup_test_repos", json!({})).await;
     assert!(cleanup["plan_id"].is_string(), "{cleanup}");
     let run_id = made["run_id"].as_str().unwrap();
-    server.bearer = place.token(&server, json!({"preferred_username": "someone"}));
+    server.bearer = place.token(&server, &json!({"preferred_username": "someone"}));
     for (tool, arguments) in [
         ("project_status", json!({"project": "shop"})),
         ("project_status", json!({"run_id": run_id})),
@@ -139,7 +139,7 @@ async fn a_person_may_do_what_gitea_allows_that_person() {
         );
     }
     // A program is no person.
-    server.bearer = place.token(&server, json!({"sub": "robot"}));
+    server.bearer = place.token(&server, &json!({"sub": "robot"}));
     let status = server
         .view("project_status", json!({"project": "shop"}))
         .await;
@@ -157,7 +157,7 @@ async fn groups_give_scopes_where_the_issuer_knows_none() {
         (json!(["others"]), 403),
         (json!("platform"), 403),
     ] {
-        server.bearer = place.token(&server, json!({"scope": null, "groups": groups}));
+        server.bearer = place.token(&server, &json!({"scope": null, "groups": groups}));
         let (got, _) = server.refused("project_list", json!({})).await;
         assert_eq!(got, status, "{groups}");
     }
@@ -169,7 +169,7 @@ async fn an_issuer_that_is_down_leaves_static_callers_in_and_tells_others_to_wai
     place.issuer.mood(Mood::Status(503));
     let mut server = place.server(&[]);
     assert!(server.view("project_list", json!({})).await["projects"].is_array());
-    let token = place.token(&server, json!({}));
+    let token = place.token(&server, &json!({}));
     let ask = server.http.post(&server.url).bearer_auth(&token).body("{}");
     let answer = ask.send().await.unwrap();
     assert_eq!(answer.status(), 503);
@@ -531,4 +531,151 @@ async fn serve_speaks_tls_with_a_certificate_of_ones_own() {
     ]));
     assert_eq!(bad.code, 3, "{bad:?}");
     assert!(!bad.stderr.contains("PRIVATE KEY"), "{bad:?}");
+}
+
+/// Names in a call are no proof of what it touches: everything that the project's runs hold is asked about.
+#[tokio::test]
+async fn nobody_takes_a_project_over_by_its_name() {
+    let place = Place::new().await;
+    let mut server = place.server(&[]);
+    let alice = place.token(&server, &json!({"preferred_username": "acme"}));
+    let mallory = place.token(&server, &json!({"preferred_username": "someone"}));
+    server.bearer = alice.clone();
+    let made = server.view("project_create", json!({"name": "shop"})).await;
+    assert_eq!(made["state"], "succeeded", "{made}");
+    let secret = json!({"what": "repository", "forge": "gitea", "owner": "acme", "name": "secret-template",
+        "private": true, "template": true, "files": {"a": "b"}});
+    place.sandbox.seed(secret).await;
+    let before = place.sandbox.store().await;
+    server.bearer = mallory;
+    for (tool, arguments) in [
+        (
+            "library_create",
+            json!({"name": "shop", "gitea_owner": "someone", "template": "someone/t", "visibility": "public"}),
+        ),
+        (
+            "project_create",
+            json!({"name": "shop", "gitea_owner": "someone", "visibility": "public"}),
+        ),
+        (
+            "project_create",
+            json!({"name": "payroll", "gitea_owner": "someone", "adopt": true}),
+        ),
+        (
+            "project_create",
+            json!({"name": "copy", "gitea_owner": "someone", "template": "acme/secret-template"}),
+        ),
+        (
+            "project_create",
+            json!({"name": "in-org", "gitea_owner": "acme-org"}),
+        ),
+    ] {
+        let answer = server.view(tool, arguments.clone()).await;
+        assert_eq!(
+            code(&answer),
+            "caller.not_permitted",
+            "{tool} {arguments}: {answer}"
+        );
+    }
+    // A user whose name is that of an organisation is not that organisation.
+    server.bearer = place.token(&server, &json!({"preferred_username": "acme-org"}));
+    let named = server
+        .view(
+            "project_create",
+            json!({"name": "in-org", "gitea_owner": "acme-org"}),
+        )
+        .await;
+    assert_eq!(code(&named), "caller.not_permitted", "{named}");
+    assert_eq!(place.sandbox.store().await, before);
+}
+
+#[tokio::test]
+async fn a_credential_outlives_a_rotation_of_mirrors_and_allows_no_more_than_its_maker() {
+    let mut place = Place::new().await;
+    let file = "[[auth.static]]\nname = \"maker\"\ntoken = { env = \"MAKER\" }\nscopes = [\"forgeline:read\", \"forgeline:create\"]\n";
+    std::fs::write(place.sandbox.dir().join("forgeline.toml"), file).unwrap();
+    let maker = "maker-maker-maker-maker-maker-maker";
+    place.sandbox.set("MAKER", maker);
+    let mut server = place.server(&[]);
+    server.bearer = maker.into();
+    let made = server
+        .view(
+            "project_create",
+            json!({"name": "shop", "issue_token": true}),
+        )
+        .await;
+    assert_eq!(
+        made["access"]["scopes"],
+        json!(["forgeline:read", "forgeline:create"]),
+        "{made}"
+    );
+    let own = made["access"]["token"].as_str().unwrap().to_owned();
+    server.bearer = BEARER.into();
+    let plan = server.view("mirror_rotate", json!({})).await;
+    assert!(plan["plan_id"].is_string(), "{plan}");
+    let rotated = server
+        .view("mirror_rotate", json!({"plan_id": plan["plan_id"]}))
+        .await;
+    assert_eq!(rotated["state"], "succeeded", "{rotated}");
+    server.bearer = own.clone();
+    let status = server
+        .view("project_status", json!({"project": "shop"}))
+        .await;
+    assert_eq!(status["project"], "shop", "{status}");
+    assert!(status["error"].is_null(), "{status}");
+    let delete = json!({"project": "shop", "plan_id": "x"});
+    assert_eq!(server.refused("project_delete", delete).await.0, 403);
+    // Made by a person, it asks about that person at every use.
+    server.bearer = place.token(&server, &json!({"preferred_username": "acme"}));
+    let again = server
+        .view(
+            "project_token",
+            json!({"project": "shop", "action": "rotate"}),
+        )
+        .await;
+    let token = again["access"]["token"].as_str().unwrap().to_owned();
+    server.bearer = token;
+    let order = json!({"system": "gitea", "operation": "GET /repos/{owner}/{name}/collaborators/{user}/permission",
+        "fault": {"kind": "status_before", "status": 404}});
+    place.sandbox.fault(order).await;
+    let refused = server
+        .view("project_status", json!({"project": "shop"}))
+        .await;
+    assert_eq!(code(&refused), "caller.not_permitted", "{refused}");
+    place.sandbox.clear_faults().await;
+    let status = server
+        .view("project_status", json!({"project": "shop"}))
+        .await;
+    assert!(status["error"].is_null(), "{status}");
+}
+
+#[tokio::test]
+async fn a_bearer_is_taken_back_by_emptying_its_file() {
+    let sandbox = Sandbox::start("0ms");
+    let path = sandbox.dir().join("bearer");
+    std::fs::write(&path, BEARER).unwrap();
+    let mut command = sandbox.forgeline(&["serve"]);
+    command.env("FORGELINE_STATIC_TOKEN_FILE", &path);
+    let server = Server::start(command);
+    assert_eq!(server.refused("project_list", json!({})).await.0, 200);
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(server.refused("project_list", json!({})).await.0, 401);
+    std::fs::write(&path, BEARER).unwrap();
+    assert_eq!(server.refused("project_list", json!({})).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_is_never_taken_for_none() {
+    let sandbox = Sandbox::start("0ms");
+    for args in [
+        ["serve", "--stdio"].as_slice(),
+        &["serve", "--listen", "127.0.0.1:0"],
+    ] {
+        let mut serve = sandbox.forgeline(args);
+        let ran = run(serve.env("FORGELINE_POLICY", "/nowhere/policy.cedar"));
+        assert!(
+            ran.code == 3 && ran.stderr.contains("FORGELINE_POLICY"),
+            "{args:?}: {ran:?}"
+        );
+    }
 }

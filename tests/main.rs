@@ -14,6 +14,7 @@ mod content;
 mod deployment;
 mod dialects;
 mod doctor;
+mod examples;
 mod gitops;
 #[path = "../crates/auth/tests/it/issuer.rs"]
 mod issuer;

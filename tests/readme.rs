@@ -122,7 +122,11 @@ fn every_variable_that_is_read_is_in_the_readme() {
 
 #[test]
 fn every_command_of_the_pages_is_one_that_the_program_takes() {
-    let pages = [README, include_str!("../docs/clean-up.md")];
+    let pages = [
+        README,
+        include_str!("../docs/clean-up.md"),
+        include_str!("../docs/callers.md"),
+    ];
     let blocks = pages
         .iter()
         .flat_map(|page| page.split("```sh\n").skip(1))

@@ -12,7 +12,9 @@ mod verify;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -128,7 +130,17 @@ pub struct AuditError {
 pub struct AuditLog {
     settings: Arc<Settings>,
     sender: Arc<Mutex<Option<mpsc::Sender<Job>>>>,
+    /// No line is taken any more.
+    closed: Arc<AtomicBool>,
+    /// Lines that nobody waited for and that were not written; the next line says how many.
+    dropped: Arc<AtomicU64>,
+    /// How many lines about refusals may be written now, and since when.
+    refusals: Arc<Mutex<(u32, Instant)>>,
 }
+
+/// Lines about refusals at once, and in a second afterwards: strangers must not fill the disk.
+const REFUSALS: u32 = 200;
+const REFUSALS_PER_SECOND: u32 = 2;
 
 /// How many lines may wait; beyond that a line that nobody waits for is dropped, and the next one says so.
 const QUEUE: usize = 1024;
@@ -139,6 +151,16 @@ impl AuditLog {
         Self {
             settings: Arc::new(settings),
             sender: Arc::default(),
+            closed: Arc::default(),
+            dropped: Arc::default(),
+            refusals: Arc::new(Mutex::new((REFUSALS, Instant::now()))),
+        }
+    }
+
+    fn gone(&self) -> AuditError {
+        AuditError {
+            path: self.path(),
+            why: "its writer has ended".into(),
         }
     }
 
@@ -147,7 +169,7 @@ impl AuditLog {
         sender
             .get_or_insert_with(|| {
                 let (sender, jobs) = mpsc::channel(QUEUE);
-                let writer = Writer::new(Arc::clone(&self.settings));
+                let writer = Writer::new(Arc::clone(&self.settings), Arc::clone(&self.dropped));
                 std::thread::spawn(move || writer.run(jobs));
                 sender
             })
@@ -169,12 +191,31 @@ impl AuditLog {
             entry: Some(entry),
             told: Some(told),
         };
-        let gone = || AuditError {
-            path: self.path(),
-            why: "its writer has ended".into(),
+        if self.closed.load(Ordering::Acquire) {
+            return Err(self.gone());
+        }
+        let sent = self.sender().send(job).await;
+        sent.map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// As [`AuditLog::note`], for a refusal; beyond a rate such lines are only counted, and the next line says how many.
+    pub fn note_now_and_then(&self, entry: Entry) {
+        let taken = {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            let (left, since) = *refusals;
+            let seconds = u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
+            let more = seconds.saturating_mul(REFUSALS_PER_SECOND);
+            let left = left.saturating_add(more).min(REFUSALS);
+            let since = if more > 0 { Instant::now() } else { since };
+            *refusals = (left.saturating_sub(1), since);
+            left > 0
         };
-        self.sender().send(job).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        if taken {
+            self.note(entry);
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Writes a line that nobody waits for.
@@ -183,8 +224,8 @@ impl AuditLog {
             entry: Some(entry),
             told: None,
         };
-        if self.sender().try_send(job).is_err() {
-            tracing::warn!(target: "audit", "the audit log is behind: a line was dropped");
+        if self.closed.load(Ordering::Acquire) || self.sender().try_send(job).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -193,6 +234,7 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::write`].
     pub async fn close(&self) -> Result<(), AuditError> {
+        self.closed.store(true, Ordering::Release);
         let sender = {
             let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
             sender.take()

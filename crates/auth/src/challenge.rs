@@ -38,6 +38,15 @@ impl Resource {
         &self.url
     }
 
+    /// The path of its metadata, also where the resource has another one than `/mcp`.
+    pub fn metadata_path(&self) -> &str {
+        let after = self
+            .metadata_url
+            .split_once("://")
+            .map_or("", |(_, rest)| rest);
+        after.find('/').map_or("/", |at| &after[at..])
+    }
+
     /// The document of RFC 9728 section 2.
     pub fn metadata(&self) -> Value {
         let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();

@@ -27,6 +27,9 @@ use crate::strict_json::strict_json;
 
 /// The longest request, in bytes.
 pub const BODY_LIMIT: usize = 1024 * 1024;
+/// How much of a refused request is still read, in bytes, and for how long.
+const DRAINED: usize = 64 * 1024;
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a request's body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -124,16 +127,22 @@ impl Gate {
 
     /// The answer to who did not get in; a flood of them from one address is told to wait and fills no log.
     fn refuse(&self, refusal: &Refusal, from: IpAddr) -> Response {
-        if let Err(wait) = self.inner.flood.take(from) {
-            return told_to_wait(StatusCode::TOO_MANY_REQUESTS, wait);
-        }
         let keys = &self.inner.keys;
+        if let Err(wait) = self.inner.flood.take(from) {
+            // A client that begins to log in, maybe behind the same proxy as the flood, must still find out where.
+            return match refusal {
+                Refusal::Unknown {
+                    presented: false, ..
+                } => unauthorised(keys, false),
+                _ => told_to_wait(StatusCode::TOO_MANY_REQUESTS, wait),
+            };
+        }
         let why = match refusal {
             Refusal::Ambiguous(why) => (*why).to_owned(),
             Refusal::Unknown { why, .. } => why.clone(),
             Refusal::Unavailable(_) => "the issuer's keys are not known".into(),
         };
-        keys.audit.note(Entry {
+        keys.audit.note_now_and_then(Entry {
             client: from.to_string(),
             decision: "refused".into(),
             reason: why,
@@ -145,18 +154,14 @@ impl Gate {
                     "send exactly one `Authorization: Bearer` header and no token in the address\n";
                 (StatusCode::BAD_REQUEST, why).into_response()
             }
-            Refusal::Unknown { presented, .. } => challenged(
-                StatusCode::UNAUTHORIZED,
-                &keys.resource.unauthorized(*presented),
-                "unauthorized: send a valid `Authorization: Bearer` header\n",
-            ),
+            Refusal::Unknown { presented, .. } => unauthorised(keys, *presented),
             Refusal::Unavailable(wait) => told_to_wait(StatusCode::SERVICE_UNAVAILABLE, *wait),
         }
     }
 
     fn too_weak(&self, caller: &Caller, tool: &str, needed: Scope) -> Response {
         let keys = &self.inner.keys;
-        keys.audit.note(Entry {
+        keys.audit.note_now_and_then(Entry {
             via: caller.via.as_str().into(),
             tool: tool.to_owned(),
             decision: "refused".into(),
@@ -167,6 +172,14 @@ impl Gate {
         let body = "forbidden: this bearer does not allow that call\n";
         challenged(StatusCode::FORBIDDEN, &challenge, body)
     }
+}
+
+fn unauthorised(keys: &Keys, presented: bool) -> Response {
+    challenged(
+        StatusCode::UNAUTHORIZED,
+        &keys.resource.unauthorized(presented),
+        "unauthorized: send a valid `Authorization: Bearer` header\n",
+    )
 }
 
 fn challenged(status: StatusCode, challenge: &str, body: &'static str) -> Response {
@@ -195,7 +208,11 @@ pub async fn guard(
     let (headers, uri) = (request.headers(), request.uri());
     let caller = match gate.authenticate(headers, uri).await {
         Ok(caller) => caller,
-        Err(refusal) => return gate.refuse(&refusal, from),
+        Err(refusal) => {
+            let response = gate.refuse(&refusal, from);
+            drain(request.into_body()).await;
+            return response;
+        }
     };
     request.headers_mut().remove(AUTHORIZATION);
     request.headers_mut().remove(COOKIE);
@@ -210,6 +227,17 @@ pub async fn guard(
     let mut request = request;
     request.extensions_mut().insert(caller);
     next.run(request).await
+}
+
+/// Takes what is still coming of a refused request, as far as it is short and soon there: a connection that is closed with
+/// unread bytes may take the answer with it.
+async fn drain(body: Body) {
+    let read = async {
+        let mut body = Limited::new(body, DRAINED);
+        while let Some(Ok(_)) = body.frame().await {}
+    };
+    // Whoever sends more, or slowly, may lose the answer.
+    let _ = tokio::time::timeout(DRAIN_PATIENCE, read).await;
 }
 
 /// The same request, once its one reading is a call that the caller's scopes allow.
@@ -259,7 +287,8 @@ async fn within_scopes(
         let nothing = Map::new();
         let given = params["arguments"].as_object().unwrap_or(&nothing);
         let needed = need(tool, given);
-        if !caller.may(needed) {
+        // What needs admin may not even be there: the handler answers both in the same way, and nobody is told to ask for it.
+        if needed != Scope::Admin && !caller.may(needed) {
             return Err(Box::new(gate.too_weak(caller, tool, needed)));
         }
     }

@@ -16,7 +16,7 @@ use crate::caller::{Caller, Scope};
 pub struct About {
     /// The project's name.
     pub project: String,
-    /// Its owners in Gitea and on GitHub.
+    /// Its owners in Gitea and on GitHub, in lower case.
     pub owners: Vec<String>,
     /// Its namespace.
     pub namespace: String,
@@ -219,7 +219,8 @@ const SCHEMA: &str = r#"
 entity Group;
 // Who calls: svc:NAME, oidc:SUBJECT, local:USER, project:NAME:PREFIX. `via`: static, jwt, local, project.
 entity Caller in [Group] = { via: String, scopes: Set<String> };
-// What the call is about; a call about many projects has the name "*". `ttl_hours`: 0 where the call names no ttl.
+// What the call is about, as its run would hold it and as the project holds it already: owners on both forges, in lower case.
+// A call about many projects has the name "*". `ttl_hours`: 0 where the call names no ttl.
 entity Project = { name: String, owners: Set<String>, namespace: String, throwaway: Bool, ttl_hours: Long };
 
 // The scopes that tools need. `context.plan`: the call only plans, and needs read.

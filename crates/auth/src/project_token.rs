@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::caller::{Caller, OneProject, Scope, Via};
+use crate::caller::{Caller, OneProject, Person, Scope, Via};
 
 /// The tools that such a credential may call, for its own project.
 pub const PROJECT_TOOLS: [&str; 4] = [
@@ -38,6 +38,8 @@ pub struct Minted {
     pub token: String,
     /// Until when it counts.
     pub expires_at: Timestamp,
+    /// What it allows: what `by` may do, as far as such a credential goes.
+    pub scopes: BTreeSet<Scope>,
 }
 
 /// Why a credential could not be made or taken back.
@@ -57,6 +59,15 @@ struct Kept {
     digest: String,
     since: String,
     expires_at: Timestamp,
+    /// What whoever ordered it may do, as far as such a credential goes.
+    scopes: Vec<String>,
+    /// The person who ordered it; asked about at every use. `None`: a program did.
+    person: Option<KeptPerson>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct KeptPerson {
+    gitea_user: Option<String>,
 }
 
 type Store = BTreeMap<String, Kept>;
@@ -80,29 +91,44 @@ impl ProjectTokens {
         }
     }
 
-    /// Makes a credential for a project; one that was there no longer counts. `since`: the run that began the project.
+    /// Makes a credential for a project; one that was there no longer counts. `since`: the run that began the project. It
+    /// allows nothing that `by`, who orders it, may not do.
     ///
     /// # Errors
     /// It cannot be stored; then the old one still counts.
-    pub fn mint(&self, project: &str, since: &str) -> Result<Minted, StoreError> {
+    pub fn mint(&self, project: &str, since: &str, by: &Caller) -> Result<Minted, StoreError> {
         let mut bytes = [0_u8; 32];
         let random = SystemRandom::new().fill(&mut bytes);
         random.map_err(|_| self.error("made", "the system gives no random bytes"))?;
         let token = format!("{MARK}{}", URL_SAFE_NO_PAD.encode(bytes));
         let lifetime = jiff::SignedDuration::try_from(self.lifetime).unwrap_or_default();
-        let expires_at = Timestamp::now() + lifetime;
+        let expires_at = Timestamp::now().checked_add(lifetime);
+        let expires_at = expires_at.unwrap_or(Timestamp::MAX);
+        let scopes = PROJECT_SCOPES.into_iter().filter(|scope| by.may(*scope));
+        let scopes: BTreeSet<Scope> = scopes.collect();
         let kept = Kept {
             prefix: token[..PREFIX].to_owned(),
             digest: hex(&Sha256::digest(token.as_bytes())),
             since: since.to_owned(),
             expires_at,
+            scopes: scopes
+                .iter()
+                .map(|scope| scope.as_str().to_owned())
+                .collect(),
+            person: by.person.as_ref().map(|person| KeptPerson {
+                gitea_user: person.gitea_user.clone(),
+            }),
         };
         self.change(|store| {
             let now = Timestamp::now();
             store.retain(|_, kept| kept.expires_at > now);
             store.insert(project.to_owned(), kept);
         })?;
-        Ok(Minted { token, expires_at })
+        Ok(Minted {
+            token,
+            expires_at,
+            scopes,
+        })
     }
 
     /// Takes a project's credential back. `false`: it had none.
@@ -131,8 +157,12 @@ impl ProjectTokens {
             }
         }
         let (project, kept) = found?;
-        let scopes = BTreeSet::from(PROJECT_SCOPES);
+        let scopes = kept.scopes.iter().filter_map(|word| Scope::parse(word));
+        let scopes: BTreeSet<Scope> = scopes.collect();
         Some(Caller {
+            person: kept.person.as_ref().map(|person| Person {
+                gitea_user: person.gitea_user.clone(),
+            }),
             project: Some(OneProject {
                 name: project.clone(),
                 since: kept.since.clone(),
@@ -207,7 +237,10 @@ mod tests {
     fn a_credential_is_known_until_it_is_replaced_taken_back_or_over() {
         let dir = tempfile::tempdir().unwrap();
         let tokens = ProjectTokens::new(dir.path(), DAY);
-        let first = tokens.mint("shop", "run-1").unwrap().token;
+        let first = tokens
+            .mint("shop", "run-1", &Caller::local("ada"))
+            .unwrap()
+            .token;
         let caller = tokens.owner(&first).unwrap();
         assert_eq!(caller.project.unwrap().name, "shop");
         // Another process finds it in the file, where the token itself does not stand.
@@ -215,14 +248,44 @@ mod tests {
         assert!(again.owner(&first).is_some());
         let file = std::fs::read_to_string(dir.path().join("project-tokens.json")).unwrap();
         assert!(!file.contains(&first) && file.contains(&first[..PREFIX]));
-        let second = again.mint("shop", "run-1").unwrap().token;
+        let second = again
+            .mint("shop", "run-1", &Caller::local("ada"))
+            .unwrap()
+            .token;
         assert!(again.owner(&first).is_none() && again.owner(&second).is_some());
         assert!(again.revoke("shop").unwrap() && !again.revoke("shop").unwrap());
         assert!(again.owner(&second).is_none());
         let brief = ProjectTokens::new(dir.path(), Duration::ZERO);
-        let over = brief.mint("other", "run-2").unwrap().token;
+        let over = brief
+            .mint("other", "run-2", &Caller::local("ada"))
+            .unwrap()
+            .token;
         assert!(brief.owner(&over).is_none());
         assert!(tokens.owner("flp_").is_none() && tokens.owner("x").is_none());
+    }
+
+    #[test]
+    fn a_credential_allows_nothing_that_its_maker_may_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = ProjectTokens::new(dir.path(), DAY);
+        let maker = Caller {
+            person: Some(Person {
+                gitea_user: Some("ada".into()),
+            }),
+            ..Caller::new(
+                "oidc:1",
+                Via::Jwt,
+                BTreeSet::from([Scope::Read, Scope::Create]),
+            )
+        };
+        let minted = tokens.mint("shop", "run-1", &maker).unwrap();
+        let caller = tokens.owner(&minted.token).unwrap();
+        assert_eq!(
+            (&caller.scopes, &caller.person),
+            (&maker.scopes, &maker.person)
+        );
+        let long = ProjectTokens::new(dir.path(), Duration::MAX);
+        assert!(long.mint("shop", "run-1", &maker).is_ok());
     }
 
     #[test]
@@ -232,7 +295,7 @@ mod tests {
         std::fs::write(&path, "{broken").unwrap();
         let tokens = ProjectTokens::new(dir.path(), DAY);
         assert!(tokens.owner("flp_something").is_none());
-        assert!(tokens.mint("shop", "run-1").is_err());
+        assert!(tokens.mint("shop", "run-1", &Caller::local("ada")).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{broken");
     }
 }

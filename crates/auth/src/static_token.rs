@@ -17,8 +17,8 @@ pub struct StaticToken {
 }
 
 impl StaticToken {
-    /// Takes a token for a caller. What its file holds later counts at once; while that is shorter than [`MIN_LENGTH`],
-    /// nobody is this caller.
+    /// Takes a token for a caller. What its file holds later counts at once; while that is no token or shorter than
+    /// [`MIN_LENGTH`], nobody is this caller: that is how a bearer is taken back.
     ///
     /// # Errors
     /// The token is shorter than [`MIN_LENGTH`].
@@ -35,7 +35,7 @@ impl StaticToken {
     pub(crate) fn matches(&self, presented: &[u8; 32]) -> bool {
         let token = self.token.current();
         let same: bool = digest(token.expose()).ct_eq(presented).into();
-        same && token.expose().len() >= MIN_LENGTH
+        same && token.expose().len() >= MIN_LENGTH && self.token.state().trouble.is_none()
     }
 
     /// The token, for checks of the configuration.

@@ -266,6 +266,9 @@ pub(crate) struct AuditVerify {
     /// FORGELINE_AUDIT_SIGNING_KEY].
     #[arg(long, value_name = "HEX")]
     pub(crate) pubkey: Option<String>,
+    /// Older files of the log are kept elsewhere: it may begin with a later line.
+    #[arg(long)]
+    pub(crate) without_older: bool,
     /// Checkpoints that were kept elsewhere [default: those beside the log].
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,

@@ -255,7 +255,7 @@ fn said(variable: &Variable, value: Toml) -> Result<Said, String> {
         return value
             .try_into()
             .map(Said::Secret)
-            .map_err(|error| format!("{plain} ({})", error.message()));
+            .map_err(|error| format!("{plain} ({})", without_values(error.message())));
     }
     match value {
         Toml::String(text) => Ok(Said::Text(text)),

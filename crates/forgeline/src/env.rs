@@ -27,7 +27,15 @@ pub(crate) struct Env {
     /// The Secrets that were fetched from the cluster.
     fetched: BTreeMap<Place, Result<String, String>>,
     /// The tokens that were handed out, by what they are for: whoever asks again gets the same one, so that all see a change.
-    handles: Arc<Mutex<BTreeMap<String, TokenHandle>>>,
+    handles: Arc<Mutex<BTreeMap<String, Handed>>>,
+}
+
+/// A token that was handed out.
+#[derive(Clone)]
+struct Handed {
+    token: TokenHandle,
+    /// The reference in a configuration file that led to it. `None`: the environment did.
+    reference: Option<Reference>,
 }
 
 /// Namespace, name and key of a Secret.
@@ -117,23 +125,18 @@ impl Env {
 
     /// Every reference in the files, also in their tables.
     fn references(&self) -> impl Iterator<Item = &Reference> {
-        self.named_references().map(|(_, reference)| reference)
-    }
-
-    /// As [`Env::references`], each with what it is for, as messages name it.
-    fn named_references(&self) -> impl Iterator<Item = (String, &Reference)> {
         self.files.iter().flat_map(|file| {
-            let settings = file.said.iter().filter_map(|(name, said)| match said {
-                Said::Secret(reference) => Some(((*name).to_owned(), reference)),
+            let settings = file.said.values().filter_map(|said| match said {
+                Said::Secret(reference) => Some(reference),
                 Said::Text(_) => None,
             });
-            let servers = file.mcp_servers.iter().flatten();
-            let servers = servers.map(|one| (format!("mcp_servers `{}`", one.name), &one.token));
+            let servers = file.mcp_servers.iter().flatten().map(|one| &one.token);
             let http = file.http.iter().flat_map(|http| &http.tokens);
-            let http = http.map(|one| (format!("http.tokens `{}`", one.name), &one.token));
-            let callers = file.callers.iter().flatten();
-            let callers = callers.map(|one| (format!("auth.static `{}`", one.name), &one.token));
-            settings.chain(servers).chain(http).chain(callers)
+            let callers = file.callers.iter().flatten().map(|one| &one.token);
+            settings
+                .chain(servers)
+                .chain(http.map(|one| &one.token))
+                .chain(callers)
         })
     }
 
@@ -177,42 +180,57 @@ impl Env {
     fn handed(
         &self,
         what: &str,
+        reference: Option<&Reference>,
         make: impl FnOnce() -> Result<TokenHandle, Problem>,
     ) -> Result<TokenHandle, Problem> {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = handles.get(what) {
-            return Ok(handle.clone());
+        // Two of one name, as for the rotation of a bearer, are two tokens.
+        let mut name = what.to_owned();
+        let mut number = 1;
+        while let Some(known) = handles.get(&name) {
+            if known.reference.as_ref() == reference {
+                return Ok(known.token.clone());
+            }
+            number += 1;
+            name = format!("{what} ({number})");
         }
-        let handle = make()?;
-        handles.insert(what.to_owned(), handle.clone());
-        Ok(handle)
+        let token = make()?;
+        let reference = reference.cloned();
+        handles.insert(
+            name,
+            Handed {
+                token: token.clone(),
+                reference,
+            },
+        );
+        Ok(token)
     }
 
     /// Every token that was handed out so far, by what it is for.
     pub(crate) fn tokens(&self) -> Vec<(String, TokenHandle)> {
         let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         let all = handles.iter();
-        all.map(|(what, handle)| (what.clone(), handle.clone()))
+        all.map(|(what, handed)| (what.clone(), handed.token.clone()))
             .collect()
     }
 
     /// The tokens in the cluster's Secrets that were handed out, and what each is for.
     pub(crate) fn tokens_in_cluster(&self) -> Vec<(Place, TokenHandle)> {
-        let handed = self.tokens();
-        let mut found = Vec::new();
-        for (what, reference) in self.named_references() {
-            if let Reference::Kubernetes {
-                namespace,
-                secret,
-                key,
-            } = reference
-                && let Some((_, handle)) = handed.iter().find(|(name, _)| *name == what)
-            {
-                let place = (namespace.clone(), secret.clone(), key.clone());
-                found.push((place, handle.clone()));
-            }
-        }
-        found
+        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let placed = handles
+            .values()
+            .filter_map(|handed| match &handed.reference {
+                Some(Reference::Kubernetes {
+                    namespace,
+                    secret,
+                    key,
+                }) => {
+                    let place = (namespace.clone(), secret.clone(), key.clone());
+                    Some((place, handed.token.clone()))
+                }
+                Some(Reference::Env(_) | Reference::File(_)) | None => None,
+            });
+        placed.collect()
     }
 
     /// The settings of an embedded sandbox, over what this process says about itself (listen address, home, workflows).
@@ -321,7 +339,7 @@ impl Env {
                         Origin::variable(name),
                     )?))
                 };
-                self.handed(name, fixed).map(Some)
+                self.handed(name, None, fixed).map(Some)
             }
             (None, Some(path)) => {
                 let origin = Origin::File {
@@ -329,7 +347,7 @@ impl Env {
                     path: PathBuf::from(path),
                 };
                 let from_file = || Ok(TokenHandle::from_file(&origin)?);
-                self.handed(name, from_file).map(Some)
+                self.handed(name, None, from_file).map(Some)
             }
             (None, None) => {
                 let said = self
@@ -353,7 +371,9 @@ impl Env {
         what: &str,
         file: &Path,
     ) -> Result<TokenHandle, Problem> {
-        self.handed(what, || self.followed(reference, what, file))
+        self.handed(what, Some(reference), || {
+            self.followed(reference, what, file)
+        })
     }
 
     fn followed(

@@ -79,9 +79,9 @@ pub(crate) async fn prepared(env: &Env) -> Env {
 /// The use-cases for a command that writes. `what` is what others are told about the holder of the journal.
 pub(crate) async fn writer(env: &Env, what: &str) -> Result<Provisioner, WireError> {
     let env = prepared(env).await;
+    keeping::make_fingerprint_key(&env);
     let (whole, _) = audited(&env).await?;
     let journal = SqliteJournal::open(&whole.config.data_dir, what).map_err(WireError::Journal)?;
-    keeping::make_fingerprint_key(&env);
     whole.provisioner(&env, Arc::new(journal))
 }
 
@@ -97,13 +97,11 @@ pub(crate) async fn observer(env: &Env) -> Result<Provisioner, WireError> {
 ///
 /// `env` must be [`prepared`].
 pub(crate) async fn server(env: &Env) -> Result<Serving, WireError> {
+    keeping::make_fingerprint_key(env);
     let (whole, audit) = audited(env).await?;
     let (provisioner, broken) = match SqliteJournal::open(&whole.config.data_dir, "forgeline serve")
     {
-        Ok(journal) => {
-            keeping::make_fingerprint_key(env);
-            (whole.provisioner(env, Arc::new(journal))?, None)
-        }
+        Ok(journal) => (whole.provisioner(env, Arc::new(journal))?, None),
         Err(error @ JournalError::Held { .. }) => return Err(WireError::Journal(error)),
         Err(error) => {
             let journal = Arc::new(UnavailableJournal::new(error.clone()));

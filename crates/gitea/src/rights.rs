@@ -38,14 +38,18 @@ impl Gitea {
         self.has_in(user, owner, "is_owner").await
     }
 
+    /// An organisation may have the name of a user of the issuer, so it is asked about first.
     async fn has_in(&self, user: &str, owner: &str, right: &str) -> Result<bool, Error> {
-        if user.eq_ignore_ascii_case(owner) {
-            return Ok(true);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if owner.is_empty() || !owner.bytes().all(plain) {
+            return Ok(false);
         }
         let operation = format!("read the rights of {user} in organisation {owner}");
         let path = format!("/users/{user}/orgs/{owner}/permissions");
-        let found = self.get_if_there(&operation, &path).await?;
-        Ok(found.is_some_and(|rights| rights["is_owner"] == true || rights[right] == true))
+        Ok(match self.get_if_there(&operation, &path).await? {
+            Some(rights) => rights["is_owner"] == true || rights[right] == true,
+            None => user.eq_ignore_ascii_case(owner),
+        })
     }
 
     /// What this user may do with a repository; nothing where either is not there.

@@ -41,9 +41,12 @@ impl Kubernetes {
             format!("/api/v1/namespaces/{namespace}/secrets?fieldSelector=metadata.name%3D{name}");
         let mut failures = 0_u32;
         loop {
-            match self.follow_once(&path, &mut told).await {
-                Ok(()) => failures = 0,
-                Err(why) => {
+            // A connection that died without a word would be waited on for ever.
+            let limit = Duration::from_secs(WATCH + 20);
+            let followed = tokio::time::timeout(limit, self.follow_once(&path, &mut told)).await;
+            match followed {
+                Ok(Ok(())) | Err(_) => failures = 0,
+                Ok(Err(why)) => {
                     failures += 1;
                     tracing::warn!(secret = format!("{namespace}/{name}"), %why, "the Secret cannot be watched; its last content stays in use");
                 }

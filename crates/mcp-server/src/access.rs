@@ -1,12 +1,13 @@
 //! Whether a call may be made, beyond its scope: the one project of a credential, the policy, the person's own right; and
 //! the lines of the audit log around it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use forgeline_auth::audit::{AuditLog, Entry, Phase};
 use forgeline_auth::policy::{About, Policy};
 use forgeline_auth::{Caller, Fingerprints, PROJECT_TOOLS, ProjectTokens, Scope};
-use forgeline_provision::{ErrorView, ProjectFacts, Provisioner, RunFacts, Wish};
+use forgeline_provision::{ErrorView, Held, ProjectFacts, Provisioner, RunFacts, Wish};
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
@@ -57,7 +58,8 @@ impl Asked<'_> {
 
     async fn subject(&self, provisioner: &Provisioner) -> Result<Subject, ErrorView> {
         if self.is_workflow {
-            return Ok(Subject::Project(provisioner.facts_of_call(self.given)));
+            let facts = provisioner.facts_of_call(self.tool, self.given).await?;
+            return Ok(Subject::Project(facts));
         }
         let of_run = async |run: &str| -> Result<Subject, ErrorView> {
             match provisioner.facts_of_run(run).await? {
@@ -99,6 +101,9 @@ impl Access {
         }
         let subject = asked.subject(provisioner).await?;
         of_own_project(asked, &subject)?;
+        if caller.person.is_some() && asked.given.get("adopt") == Some(&true.into()) {
+            may_adopt(caller)?;
+        }
         self.within_policy(asked, &subject)?;
         if let Some(person) = &caller.person
             && let Some(wishes) = wishes(asked, &subject, provisioner)
@@ -147,18 +152,20 @@ impl Access {
     }
 
     /// Says how an announced call ended.
-    pub(crate) fn ended(&self, announced: Entry, failed: bool) {
+    pub(crate) async fn ended(&self, announced: Entry, failed: bool) {
         let decision = if failed { "failed" } else { "done" };
-        self.audit.note(Entry {
+        let outcome = Entry {
             phase: Phase::Outcome,
             decision: decision.into(),
             ..announced
-        });
+        };
+        // It is done; that its line is missing shows as an intent without an outcome.
+        let _ = self.audit.write(outcome).await;
     }
 
     /// Remembers a refusal.
     pub(crate) fn refused(&self, asked: &Asked<'_>, why: &str) {
-        self.audit.note(Entry {
+        self.audit.note_now_and_then(Entry {
             decision: "refused".into(),
             reason: why.to_owned(),
             ..self.entry(Phase::Deny, asked)
@@ -205,59 +212,108 @@ fn of_own_project(asked: &Asked<'_>, subject: &Subject) -> Result<(), ErrorView>
     Err(ErrorView::new("caller.not_permitted", why, remedy))
 }
 
+/// What is adopted is nobody's to ask about beforehand.
+fn may_adopt(caller: &Caller) -> Result<(), ErrorView> {
+    if caller.may(Scope::Admin) {
+        return Ok(());
+    }
+    let why = "adopt takes over what is not this project's, which a person may order only with forgeline:admin";
+    let remedy = "leave adopt out, or ask an operator";
+    Err(ErrorView::new("caller.not_permitted", why, remedy))
+}
+
 fn about(asked: &Asked<'_>, subject: &Subject) -> About {
-    let of = |facts: &ProjectFacts| {
-        let owners = [&facts.gitea_owner, &facts.github_owner];
-        let ttl = asked.text("ttl").and_then(forgeline_provision::duration);
-        let hours = ttl.map_or(0, |ttl| ttl.as_secs().div_ceil(3600));
-        About {
-            project: facts.project.clone(),
-            owners: owners.into_iter().flatten().cloned().collect(),
-            namespace: facts.namespace.clone().unwrap_or_default(),
-            throwaway: facts.throwaway,
-            ttl_hours: i64::try_from(hours).unwrap_or(i64::MAX),
-            plan: asked.plans(),
+    let plan = asked.plans();
+    let (facts, more) = match subject {
+        Subject::Project(facts) => (facts, None),
+        Subject::Run(run, facts) => (facts, Some(&run.held)),
+        Subject::Many(_) | Subject::Nothing => {
+            return About {
+                plan,
+                ..About::everything()
+            };
         }
     };
-    match subject {
-        Subject::Project(facts) | Subject::Run(_, facts) => of(facts),
-        Subject::Many(_) | Subject::Nothing => About {
-            plan: asked.plans(),
-            ..About::everything()
-        },
+    let held = || [&facts.held, &facts.wanted].into_iter().chain(more);
+    let owners: BTreeSet<String> = held().flat_map(Held::owners).collect();
+    let namespace = held().flat_map(|held| &held.namespaces).next_back();
+    let ttl = asked.text("ttl").and_then(forgeline_provision::duration);
+    let hours = ttl.map_or(0, |ttl| ttl.as_secs().div_ceil(3600));
+    About {
+        project: facts.project.clone(),
+        owners: owners.into_iter().collect(),
+        namespace: namespace.cloned().unwrap_or_default(),
+        throwaway: facts.throwaway,
+        ttl_hours: i64::try_from(hours).unwrap_or(i64::MAX),
+        plan,
     }
 }
 
 /// What a person must be allowed in Gitea for this call. `None`: nothing in it is anybody's.
 fn wishes(asked: &Asked<'_>, subject: &Subject, provisioner: &Provisioner) -> Option<Vec<Wish>> {
-    let default = provisioner.facts_of_call(&JsonObject::new()).gitea_owner;
-    let everything = |owner: Option<&String>| Wish::Everything(owner.cloned().unwrap_or_default());
-    Some(match (asked.tool, subject) {
+    let default = provisioner.default_owner().unwrap_or_default();
+    let mut wishes = match (asked.tool, subject) {
         ("project_list" | "doctor", _) | (_, Subject::Nothing) => return None,
         (_, Subject::Many(_)) if asked.plans() => return None,
         (_, Subject::Many(plan)) => {
-            let plan = plan.iter().flat_map(|plan| &plan.repositories);
-            let mut owners: Vec<String> = plan.map(|name| name.owner().to_owned()).collect();
-            owners.extend(default.clone());
-            owners.sort();
-            owners.dedup();
-            match owners.is_empty() {
-                true => vec![everything(None)],
-                false => owners.into_iter().map(Wish::Everything).collect(),
-            }
+            let plan = plan.as_ref().map(|plan| everything(&plan.held, default));
+            plan.unwrap_or_default()
         }
-        (_, Subject::Run(run, _)) if run.removes && !asked.plans() => {
-            let wishes: Vec<Wish> = run.repositories.iter().cloned().map(Wish::Remove).collect();
-            match wishes.is_empty() {
-                true => vec![everything(default.as_ref())],
-                false => wishes,
-            }
+        (_, Subject::Run(run, _)) => {
+            let wish = if asked.plans() {
+                Wish::Look
+            } else {
+                Wish::Remove
+            };
+            run.held.gitea.iter().cloned().map(wish).collect()
         }
-        (_, Subject::Run(_, facts)) if asked.plans() => vec![facts.to_look()],
-        (_, Subject::Run(_, facts)) => vec![facts.to_create()],
-        (_, Subject::Project(facts)) if asked.is_workflow => vec![facts.to_create()],
-        ("project_delete", Subject::Project(facts)) if !asked.plans() => vec![facts.to_remove()],
-        (_, Subject::Project(facts)) if asked.plans() => vec![facts.to_look()],
-        (_, Subject::Project(facts)) => vec![facts.to_change()],
-    })
+        (_, Subject::Project(facts)) if asked.is_workflow => to_run(asked, facts),
+        (tool, Subject::Project(facts)) => {
+            let wish = match (asked.plans(), tool) {
+                (true, _) => Wish::Look,
+                (false, "project_delete") => Wish::Remove,
+                (false, _) => Wish::Change,
+            };
+            facts.held.gitea.iter().cloned().map(wish).collect()
+        }
+    };
+    if wishes.is_empty() {
+        // Nothing of it is in Gitea: whoever decides about everything there may decide about this too.
+        wishes.push(Wish::Everything(default.to_owned()));
+    }
+    Some(wishes)
+}
+
+/// To run a workflow: to make what it would make, to change what the project has, to read its template.
+fn to_run(asked: &Asked<'_>, facts: &ProjectFacts) -> Vec<Wish> {
+    let wanted = facts.wanted.gitea.iter();
+    let owners: BTreeSet<&str> = wanted.map(|name| name.owner()).collect();
+    let mut wishes: Vec<Wish> = owners
+        .into_iter()
+        .map(|owner| Wish::CreateIn(owner.to_owned()))
+        .collect();
+    let shows = asked.text("visibility") == Some("public");
+    let change = if shows { Wish::Remove } else { Wish::Change };
+    if facts.since.is_some() {
+        wishes.extend(facts.held.gitea.iter().cloned().map(change));
+    }
+    wishes.extend(asked.text("template").map(forgeline_provision::to_read));
+    wishes
+}
+
+/// To apply a plan over many projects: to decide about everything of every owner that it touches. What has no sibling in
+/// Gitea is asked about under its own owner's name, and a namespace under the default one.
+fn everything(held: &Held, default: &str) -> Vec<Wish> {
+    let known: Vec<&str> = held.gitea.iter().map(|name| name.name()).collect();
+    let lone = held
+        .github
+        .iter()
+        .filter(|name| !known.contains(&name.name()));
+    let named = held.gitea.iter().chain(lone);
+    let mut owners: BTreeSet<String> = named.map(|name| name.owner().to_lowercase()).collect();
+    let lone = |name: &String| !known.contains(&name.as_str());
+    if held.namespaces.iter().any(lone) || owners.is_empty() {
+        owners.insert(default.to_owned());
+    }
+    owners.into_iter().map(Wish::Everything).collect()
 }

@@ -1,7 +1,7 @@
 //! The MCP server: lists the tools that a caller may use and calls them.
 
 use forgeline_auth::{Caller, Need, Scope};
-use forgeline_provision::{Actor, Provisioner};
+use forgeline_provision::Provisioner;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod,
     CompleteRequestParams, CompleteResult, ContentBlock, Implementation, ListPromptsRequestMethod,
@@ -148,14 +148,13 @@ impl ServerHandler for Server {
             Ok(announced) => announced,
             Err(error) => return Ok(result(tools::refused(self, &call.name, error)).into()),
         };
-        let actor = Actor::new(caller.name.clone());
         let arguments = call.arguments.unwrap_or_default();
         let (server, name) = (self.clone(), call.name.into_owned());
         // A task of its own: rmcp sends no answer for a handler that panics, and drops one whose client goes away.
         let answer = tokio::spawn(async move {
-            let answer = tools::call(&server, &name, arguments, &actor, &context).await;
+            let answer = tools::call(&server, &name, arguments, &caller, &context).await;
             if let Some(announced) = announced {
-                server.access.ended(announced, answer.failed);
+                server.access.ended(announced, answer.failed).await;
             }
             answer
         });

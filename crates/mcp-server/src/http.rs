@@ -37,6 +37,8 @@ pub struct Reach {
     pub tls: Option<Tls>,
 }
 
+/// Where clients look for the metadata (RFC 9728 section 3).
+const METADATA: &str = "/.well-known/oauth-protected-resource";
 /// How long calls in flight may go on once the server stops.
 const DRAIN: Duration = Duration::from_secs(25);
 
@@ -89,7 +91,12 @@ fn router(
     cut_off: &CancellationToken,
 ) -> Router {
     let metadata = gate.resource().metadata();
-    let discovery = get(async move || discovered(&metadata));
+    let discovery = get(async move || discovered(&metadata)).options(preflight);
+    let mut places = vec![METADATA.to_owned(), format!("{METADATA}/mcp")];
+    let own = gate.resource().metadata_path();
+    if !places.iter().any(|place| place == own) {
+        places.push(own.to_owned());
+    }
     let open = Open {
         watched,
         server: server.clone(),
@@ -124,15 +131,10 @@ fn router(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(open)
-        .route(
-            "/.well-known/oauth-protected-resource",
-            discovery.clone().options(preflight),
-        )
-        .route(
-            "/.well-known/oauth-protected-resource/mcp",
-            discovery.options(preflight),
-        )
         .merge(mcp)
+        .merge(places.iter().fold(Router::new(), |router, place| {
+            router.route(place, discovery.clone())
+        }))
 }
 
 /// Every page may read it: it says where tokens are made, and nothing else.

@@ -1,6 +1,6 @@
 //! Credentials of single projects: made with a project, given anew, taken back.
 
-use forgeline_auth::{Minted, PROJECT_SCOPES, ProjectTokens};
+use forgeline_auth::{Caller, Minted, ProjectTokens};
 use forgeline_provision::{Access, ErrorView, Provisioner, RunView};
 use forgeline_step_engine::RunState;
 use serde::Serialize;
@@ -36,15 +36,16 @@ impl Action {
     }
 }
 
-/// Gives a project's credential anew, or takes it back.
+/// Gives a project's credential anew, or takes it back. A new one allows nothing that `by` may not do.
 pub async fn act(
     provisioner: &Provisioner,
     tokens: &ProjectTokens,
+    by: &Caller,
     project: &str,
     action: Action,
 ) -> TokenAnswer {
     let done = match action {
-        Action::Rotate => mint(provisioner, tokens, project).await.map(Some),
+        Action::Rotate => mint(provisioner, tokens, by, project).await.map(Some),
         Action::Revoke => match tokens.revoke(project) {
             Ok(true) => Ok(None),
             Ok(false) => Err(ErrorView::new(
@@ -67,13 +68,18 @@ pub async fn act(
 }
 
 /// Adds the credential that a caller of `project_create` asked for. A failure is a warning: the project is there.
-pub async fn issue(provisioner: &Provisioner, tokens: &ProjectTokens, view: &mut RunView) {
+pub async fn issue(
+    provisioner: &Provisioner,
+    tokens: &ProjectTokens,
+    by: &Caller,
+    view: &mut RunView,
+) {
     let Some(project) = view.project.clone() else {
         return;
     };
     let later = format!("`forgeline token rotate {project}` makes one (tool project_token)");
     match view.state {
-        Some(RunState::Succeeded) => match mint(provisioner, tokens, &project).await {
+        Some(RunState::Succeeded) => match mint(provisioner, tokens, by, &project).await {
             Ok(access) => view.access = Some(access),
             Err(error) => view.warnings.push(format!(
                 "no credential was made: {}; {later}",
@@ -91,6 +97,7 @@ pub async fn issue(provisioner: &Provisioner, tokens: &ProjectTokens, view: &mut
 async fn mint(
     provisioner: &Provisioner,
     tokens: &ProjectTokens,
+    by: &Caller,
     project: &str,
 ) -> Result<Access, ErrorView> {
     let facts = provisioner.facts(project).await?;
@@ -103,17 +110,16 @@ async fn mint(
         ));
     };
     let minted = tokens
-        .mint(project, &since)
+        .mint(project, &since, by)
         .map_err(|error| unstored(&error))?;
     Ok(shown(&minted))
 }
 
 fn shown(minted: &Minted) -> Access {
+    let scopes = minted.scopes.iter();
     Access {
         token: minted.token.clone(),
-        scopes: PROJECT_SCOPES
-            .map(|scope| scope.as_str().to_owned())
-            .to_vec(),
+        scopes: scopes.map(|scope| scope.as_str().to_owned()).collect(),
         expires_at: format!("{:.0}", minted.expires_at),
     }
 }

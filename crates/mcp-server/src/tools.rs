@@ -99,7 +99,7 @@ impl Offer {
 }
 
 /// The scope that a call needs; the gate in front and the handler behind it both ask here. What nobody offers needs admin,
-/// so that a caller without it learns nothing of what there is.
+/// like what only an operator knows of.
 pub(crate) fn need(offers: &[Offer], tool: &str, given: &JsonObject) -> Scope {
     let Some(offer) = offers.iter().find(|offer| offer.tool.name == tool) else {
         return Scope::Admin;
@@ -153,9 +153,10 @@ pub(crate) async fn call(
     server: &Server,
     name: &str,
     arguments: JsonObject,
-    actor: &Actor,
+    caller: &Caller,
     context: &RequestContext<RoleServer>,
 ) -> Answer {
+    let actor = &Actor::new(caller.name.clone());
     match name {
         "project_status" => runs::status(server, arguments, context).await,
         "project_list" => runs::list(server, arguments).await,
@@ -164,9 +165,9 @@ pub(crate) async fn call(
         "doctor" => doctor::call(server, &arguments).await,
         "project_check" => check::check(server, &arguments).await,
         "project_renew" => check::renew(server, arguments, actor).await,
-        "project_token" => token::call(server, &arguments).await,
+        "project_token" => token::call(server, &arguments, caller).await,
         name if plans::is_one(name) => plans::call(server, name, arguments, actor, context).await,
-        workflow => workflow::call(server, workflow, arguments, actor, context).await,
+        workflow => workflow::call(server, workflow, arguments, caller, context).await,
     }
 }
 

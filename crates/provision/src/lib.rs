@@ -22,8 +22,8 @@ pub use cleanup::{CleanupQuery, Rules};
 pub use doctor::{Check, Doctor, LocalChecks, OtherChecks, Parts, Report, Right, Status};
 pub use plan::{Action, Counts, ItemResult, Needs, Plan, PlanItem, Requests};
 pub use provisioner::{
-    Call, CheckItem, CheckReport, CheckState, ProjectFacts, Provisioner, Remover, RunFacts, Setup,
-    Started, Wish, duration,
+    Call, CheckItem, CheckReport, CheckState, Held, ProjectFacts, Provisioner, Remover, RunFacts,
+    Setup, Started, Wish, duration, to_read,
 };
 pub use steps::registry;
 pub use upstreams::{MirrorCredentials, Reachable, Timings, Upstreams};

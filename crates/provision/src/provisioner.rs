@@ -12,8 +12,8 @@ mod removals;
 mod renewal;
 
 pub use check::{CheckItem, CheckReport, CheckState};
-pub use facts::{ProjectFacts, RunFacts};
-pub use person::Wish;
+pub use facts::{Held, ProjectFacts, RunFacts};
+pub use person::{Wish, to_read};
 
 use std::time::Duration;
 

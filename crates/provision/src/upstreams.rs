@@ -7,7 +7,7 @@ use std::time::Duration;
 use forgeline_gitea::Gitea;
 use forgeline_github::GitHub;
 use forgeline_kubernetes::Kubernetes;
-use forgeline_step_engine::{Effect, StepCx, StepError, Timing};
+use forgeline_step_engine::{StepCx, StepError, Timing};
 use forgeline_upstream::http::OpenClient;
 use forgeline_upstream::mcp::McpClient;
 use forgeline_upstream::{Priority, TokenHandle};
@@ -132,9 +132,12 @@ impl Upstreams {
             resource,
         };
         let id = audit.destruction(&intent).await.map_err(|why| {
-            StepError::refused("audit.unwritable", why)
-                .effect(Effect::Possible)
-                .remedy("make the audit log writable; then the same can be done again")
+            let refused = StepError::refused("audit.unwritable", why);
+            StepError {
+                // Nothing was sent; a disk that was full for a moment is no end.
+                retryable: true,
+                ..refused.remedy("make the audit log writable; then the same can be done again")
+            }
         })?;
         let done = work.await;
         let outcome = done

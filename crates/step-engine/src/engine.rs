@@ -181,6 +181,14 @@ impl Engine {
         Ok(admission)
     }
 
+    /// The resources that a run of this request would hold.
+    ///
+    /// # Errors
+    /// Inputs that do not fit.
+    pub fn resources(&self, request: Request) -> Result<Vec<String>, EngineError> {
+        Ok(self.row(request)?.resources)
+    }
+
     fn row(&self, request: Request) -> Result<RunRow, EngineError> {
         let inputs = request
             .workflow

@@ -80,41 +80,54 @@ impl Checkpoint {
     }
 }
 
-/// Reads a file of checkpoints. With a public key every one of them must be signed with its private key.
+/// Reads a file of checkpoints. What is no whole one (a crash may leave a part) is passed over. With a public key every one
+/// from the first signed one on must be signed with its private key.
 ///
 /// # Errors
 /// What is wrong, and with which checkpoint.
 pub(super) fn read(text: &str, public: Option<&[u8]>) -> Result<Vec<Checkpoint>, String> {
-    let mut lines = text.lines();
-    let mut all = Vec::new();
-    while let Some(origin) = lines.next() {
+    let (mut all, mut signed_before) = (Vec::new(), false);
+    for (at, _) in text.match_indices(ORIGIN) {
+        let lines: Vec<&str> = text[at..].lines().take(7).collect();
+        let Some((checkpoint, signature)) = whole(&lines) else {
+            continue;
+        };
         let number = all.len() + 1;
         let bad = |why: &str| format!("checkpoint {number} {why}");
-        let mut next = || lines.next().ok_or_else(|| bad("is cut off"));
-        let (count, head, at) = (next()?, next()?, next()?);
-        let (empty, signed, end) = (next()?, next()?, next()?);
-        let count = count.parse().map_err(|_| bad("has no count"))?;
-        if origin != ORIGIN || !empty.is_empty() || !end.is_empty() {
-            return Err(bad("is of another form"));
-        }
-        let checkpoint = Checkpoint {
-            count,
-            head: head.to_owned(),
-            at: at.to_owned(),
-        };
         if let Some(public) = public {
-            let signature = signed.strip_prefix("\u{2014} forgeline ");
-            let signature = signature.and_then(|text| STANDARD.decode(text).ok());
+            let unsigned = signature == "unsigned";
+            if unsigned && signed_before {
+                return Err(bad("is not signed, and one before it is"));
+            }
             let key = UnparsedPublicKey::new(&ED25519, public);
+            let bytes = STANDARD.decode(signature).ok();
             let body = checkpoint.body();
-            let good = signature.is_some_and(|it| key.verify(body.as_bytes(), &it).is_ok());
-            if !good {
+            let good = bytes.is_some_and(|it| key.verify(body.as_bytes(), &it).is_ok());
+            if !unsigned && !good {
                 return Err(bad("is not signed with that key"));
             }
+            signed_before |= good;
         }
         all.push(checkpoint);
     }
+    if public.is_some() && !signed_before && !all.is_empty() {
+        return Err("no checkpoint is signed with that key".to_owned());
+    }
     Ok(all)
+}
+
+/// A checkpoint that begins with the first of these lines, and its signature. `None`: none does.
+fn whole<'a>(lines: &[&'a str]) -> Option<(Checkpoint, &'a str)> {
+    let [origin, count, head, at, empty, signed, end] = lines else {
+        return None;
+    };
+    let form = *origin == ORIGIN && empty.is_empty() && end.is_empty() && head.len() == 64;
+    let checkpoint = Checkpoint {
+        count: count.parse().ok().filter(|_| form)?,
+        head: (*head).to_owned(),
+        at: (*at).to_owned(),
+    };
+    Some((checkpoint, signed.strip_prefix("\u{2014} forgeline ")?))
 }
 
 #[cfg(test)]
@@ -138,7 +151,12 @@ mod tests {
         assert!(read(&text.replace("\n7\n", "\n8\n"), Some(&public)).is_err());
         assert!(read(&checkpoint.text(None), Some(&public)).is_err());
         assert_eq!(read(&checkpoint.text(None), None).unwrap().len(), 1);
-        assert!(read(&text[..text.len() - 60], None).is_err());
+        let torn = format!("{}{text}", &text[..text.len() - 60]);
+        assert_eq!(read(&torn, Some(&public)).unwrap().len(), 1);
+        let unsigned_after = format!("{text}{}", checkpoint.text(None));
+        assert!(read(&unsigned_after, Some(&public)).is_err());
+        let unsigned_before = format!("{}{text}", checkpoint.text(None));
+        assert_eq!(read(&unsigned_before, Some(&public)).unwrap().len(), 2);
         assert!(SigningKey::from_hex("07").is_err());
     }
 }

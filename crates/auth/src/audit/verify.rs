@@ -41,6 +41,7 @@ pub struct Verifier {
     key: Option<Vec<u8>>,
     public: Option<Vec<u8>>,
     checkpoints: Option<PathBuf>,
+    without_older: bool,
 }
 
 impl Verifier {
@@ -65,51 +66,133 @@ impl Verifier {
         }
     }
 
+    /// Also takes a log whose older files are kept elsewhere: it begins with a later line.
+    #[must_use]
+    pub fn without_older(self, without_older: bool) -> Self {
+        Self {
+            without_older,
+            ..self
+        }
+    }
+
     /// Looks at a log: a directory with its closed files, or one file.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn look(&self, log: &Path) -> Result<Finding, String> {
-        let (files, dir) = if log.is_dir() {
-            let mut files = closed(log);
-            let last = log.join(FILE);
-            if last.exists() || files.is_empty() {
-                files.push(last);
-            }
-            (files, log.to_owned())
+        let dir = if log.is_dir() {
+            log
         } else {
-            let dir = log.parent().unwrap_or(Path::new("."));
-            (vec![log.to_owned()], dir.to_owned())
+            log.parent().unwrap_or(Path::new("."))
         };
-        let mut reading = Reading::new(self.key.as_deref());
-        for path in &files {
-            let bytes = std::fs::read(path)
-                .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            if let Err((verdict, why)) = reading.file(&bytes) {
-                return Ok(reading.finding(verdict, Some(format!("{}: {why}", path.display())), 0));
+        // Before the log: a server may go on writing both.
+        let checkpoints = self.checkpoints_in(dir)?;
+        for _ in 0..5 {
+            let files = files(log)?;
+            let finding = self.look_at(&files, checkpoints.as_deref())?;
+            // A file may have been closed in between.
+            if finding.verdict == Verdict::Intact || self::files(log)? == files {
+                return Ok(finding);
             }
         }
-        let path = self
-            .checkpoints
-            .clone()
-            .unwrap_or_else(|| dir.join(CHECKPOINTS));
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(_) if self.checkpoints.is_none() => String::new(),
-            Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
-        };
-        Ok(match self.compare(&reading, &text) {
-            Ok(count) => reading.finding(Verdict::Intact, None, count),
-            Err((verdict, why)) => reading.finding(verdict, Some(why), 0),
+        Err(format!(
+            "{} changes faster than it can be read",
+            log.display()
+        ))
+    }
+
+    fn checkpoints_in(&self, dir: &Path) -> Result<Option<String>, String> {
+        let own = dir.join(CHECKPOINTS);
+        let path = self.checkpoints.as_ref().unwrap_or(&own);
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound && self.checkpoints.is_none() =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        }
+    }
+
+    fn look_at(&self, files: &[PathBuf], checkpoints: Option<&str>) -> Result<Finding, String> {
+        let mut reading = Reading::new(self.key.as_deref());
+        let mut torn = None;
+        for (number, path) in files.iter().enumerate() {
+            let bytes = match std::fs::read(path) {
+                Ok(bytes) => bytes,
+                // The log of which nothing but checkpoints or older files is left.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && (checkpoints.is_some() || files.len() > 1) =>
+                {
+                    Vec::new()
+                }
+                Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+            };
+            let last = number + 1 == files.len();
+            match reading.file(&bytes) {
+                Ok(None) => {}
+                Ok(Some(why)) if last => torn = Some(format!("{}: {why}", path.display())),
+                Ok(Some(why)) | Err(why) => {
+                    let why = format!("{}: {why}", path.display());
+                    return Ok(reading.finding(Verdict::Tampered, Some(why), 0));
+                }
+            }
+        }
+        let compared = self.compared(&reading, files, checkpoints);
+        let began_late = reading.first > 1 && !self.without_older;
+        Ok(match (compared, torn) {
+            (Err((verdict, why)), _) => reading.finding(verdict, Some(why), 0),
+            (Ok(count), Some(torn)) => reading.finding(Verdict::Short, Some(torn), count),
+            (Ok(count), None) if began_late => {
+                let why = format!(
+                    "it begins with line {}: what came before is missing (or kept elsewhere: --without-older)",
+                    reading.first
+                );
+                reading.finding(Verdict::Short, Some(why), count)
+            }
+            (Ok(count), None) => reading.finding(Verdict::Intact, None, count),
         })
     }
 
-    fn compare(&self, reading: &Reading, text: &str) -> Result<usize, (Verdict, String)> {
+    fn compared(
+        &self,
+        reading: &Reading<'_>,
+        files: &[PathBuf],
+        checkpoints: Option<&str>,
+    ) -> Result<usize, (Verdict, String)> {
+        let short = |why: &str| Err((Verdict::Short, why.to_owned()));
+        let closed = match files {
+            [only] => number_of(only),
+            _ => None,
+        };
+        match checkpoints {
+            Some(text) => self.compare(reading, text, closed),
+            None if self.public.is_some() => {
+                short("there are no checkpoints that the key could have signed")
+            }
+            None if files.len() > 1 => {
+                short("a file was closed, and the checkpoint that was made then is missing")
+            }
+            None => Ok(0),
+        }
+    }
+
+    /// `closed`: the number of the last line of the one file that was given; later checkpoints are of later files.
+    fn compare(
+        &self,
+        reading: &Reading<'_>,
+        text: &str,
+        closed: Option<u64>,
+    ) -> Result<usize, (Verdict, String)> {
         let all = checkpoint::read(text, self.public.as_deref())
             .map_err(|why| (Verdict::Tampered, why))?;
-        for one in &all {
+        let mut compared = 0;
+        let known = |one: &&checkpoint::Checkpoint| closed.is_none_or(|last| one.count <= last);
+        for one in all.iter().filter(known) {
             match reading.heads.get(&one.count) {
-                Some(head) if *head == one.head => {}
+                Some(head) if *head == one.head => compared += 1,
                 Some(_) => {
                     let why = format!(
                         "line {} is not the one that the checkpoint of {} knows: the log was written anew",
@@ -118,7 +201,7 @@ impl Verifier {
                     return Err((Verdict::Tampered, why));
                 }
                 // An older file that was not given.
-                None if one.count < reading.first => {}
+                None if one.count < reading.first && reading.seq > 0 => {}
                 None => {
                     let why = format!(
                         "the checkpoint of {} knows {} lines, there are {}: the end is missing",
@@ -128,8 +211,26 @@ impl Verifier {
                 }
             }
         }
-        Ok(all.len())
+        Ok(compared)
     }
+}
+
+fn files(log: &Path) -> Result<Vec<PathBuf>, String> {
+    if !log.is_dir() {
+        return Ok(vec![log.to_owned()]);
+    }
+    let mut files = closed(log)?;
+    files.push(log.join(FILE));
+    Ok(files)
+}
+
+/// The number of the last line of a closed file, by its name.
+fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix("audit.")?
+        .strip_suffix(".jsonl")?
+        .parse()
+        .ok()
 }
 
 struct Reading<'a> {
@@ -141,8 +242,6 @@ struct Reading<'a> {
     heads: BTreeMap<u64, String>,
     open: BTreeMap<String, String>,
 }
-
-type Wrong = (Verdict, String);
 
 impl<'a> Reading<'a> {
     fn new(key: Option<&'a [u8]>) -> Self {
@@ -156,24 +255,23 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn file(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
+    /// Whether it ends in a part of a line, and which. `Err`: what was changed.
+    fn file(&mut self, bytes: &[u8]) -> Result<Option<String>, String> {
         let whole = bytes
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
         let text = std::str::from_utf8(&bytes[..whole]);
-        let text = text.map_err(|_| (Verdict::Tampered, "it is no text".to_owned()))?;
-        for line in text.lines() {
-            self.line(line).map_err(|why| (Verdict::Tampered, why))?;
+        for line in text.map_err(|_| "it is no text")?.lines() {
+            self.line(line)?;
         }
-        if whole < bytes.len() {
-            let why = format!(
+        let torn = || {
+            format!(
                 "after line {} stands a part of a line, at byte {whole}",
                 self.seq
-            );
-            return Err((Verdict::Short, why));
-        }
-        Ok(())
+            )
+        };
+        Ok((whole < bytes.len()).then(torn))
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {

@@ -2,9 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +29,11 @@ const GROUP: usize = 256;
 
 pub(super) struct Writer {
     settings: Arc<Settings>,
+    /// Lines that were not taken since the last one.
+    dropped: Arc<AtomicU64>,
     open: Option<Open>,
+    /// Where this process was in the chain, for when its file was taken away.
+    last: Option<(u64, String)>,
 }
 
 struct Open {
@@ -41,15 +46,35 @@ struct Open {
 }
 
 impl Writer {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, dropped: Arc<AtomicU64>) -> Self {
         Self {
             settings,
+            dropped,
             open: None,
+            last: None,
         }
     }
 
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.blocking_recv() {
+        let timer = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        loop {
+            let next = match &timer {
+                // A part of the log that no checkpoint knows is not left so for long.
+                Ok(timer) => {
+                    timer.block_on(async { tokio::time::timeout(AT_LEAST, jobs.recv()).await })
+                }
+                Err(_) => Ok(jobs.blocking_recv()),
+            };
+            let first = match next {
+                Ok(Some(first)) => first,
+                Ok(None) => return,
+                Err(_) => {
+                    self.checkpoint_if_due();
+                    continue;
+                }
+            };
             let mut group = vec![first];
             while group.len() < GROUP
                 && let Ok(job) = jobs.try_recv()
@@ -79,21 +104,41 @@ impl Writer {
         }
     }
 
+    fn checkpoint_if_due(&mut self) {
+        if let Some(mut open) = self.open.take()
+            && (open.seq == open.checked.0 || self.checkpoint(&mut open).is_ok())
+        {
+            self.open = Some(open);
+        }
+    }
+
     fn write(&mut self, group: &[Job], ends: bool) -> Result<(), String> {
+        if group.iter().all(|job| job.entry.is_none()) && self.open.is_none() {
+            return Ok(());
+        }
+        let path = self.settings.dir.join(FILE);
         let mut open = match self.open.take() {
-            Some(open) => open,
-            None => self.open()?,
+            // Whoever moved or removed the file must not take what is written from now on with it.
+            Some(open) if is_at(&open.file, &path) => open,
+            _ => self.open()?,
         };
-        let key = self
-            .settings
-            .key
-            .as_ref()
-            .map(|key| key.expose().as_bytes());
+        let settings = Arc::clone(&self.settings);
+        let key = settings.key.as_ref().map(|key| key.expose().as_bytes());
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
         let mut text = String::new();
+        if dropped > 0 {
+            let entry = Entry {
+                decision: "counted".into(),
+                reason: format!("{dropped} refusals or ends before this line were not written"),
+                ..Entry::of(Phase::Auth, "")
+            };
+            text.push_str(&open.bound(&entry, key));
+        }
         for entry in group.iter().filter_map(|job| job.entry.as_ref()) {
             text.push_str(&open.bound(entry, key));
         }
         open.append(&text)?;
+        self.last = Some((open.seq, open.head.clone()));
         if group.iter().any(|job| job.told.is_some()) {
             open.file.sync_data().map_err(|error| error.to_string())?;
         }
@@ -119,10 +164,15 @@ impl Writer {
         let path = self.settings.dir.join(CHECKPOINTS);
         let mut file = opened(&path)?;
         let text = checkpoint.text(self.settings.signing_key.as_ref());
+        let length = file.metadata().map(|file| file.len()).unwrap_or_default();
         let written = file
             .write_all(text.as_bytes())
             .and_then(|()| file.sync_data());
-        written.map_err(|error| format!("{}: {error}", path.display()))?;
+        written.map_err(|error| {
+            // A part of a checkpoint is none; readers pass over what could not be taken back.
+            let _ = file.set_len(length);
+            format!("{}: {error}", path.display())
+        })?;
         tracing::info!(target: "audit", count = checkpoint.count, head = checkpoint.head, "checkpoint of the audit log");
         open.checked = (open.seq, Instant::now());
         Ok(())
@@ -137,8 +187,10 @@ impl Writer {
             .dir
             .join(format!("audit.{:012}.jsonl", open.seq));
         std::fs::rename(&from, &to).map_err(|error| error.to_string())?;
+        let file = locked(opened(&from)?)?;
+        sync_dir(&self.settings.dir)?;
         let mut next = Open {
-            file: locked(opened(&from)?)?,
+            file,
             length: 0,
             ..open
         };
@@ -167,6 +219,10 @@ impl Writer {
         std::fs::create_dir_all(dir).map_err(|error| error.to_string())?;
         let path = dir.join(FILE);
         let mut file = locked(opened(&path)?)?;
+        if !is_at(&file, &path) {
+            return Err("its file was replaced while it was opened".to_owned());
+        }
+        sync_dir(dir)?;
         let mut text = Vec::new();
         let length = file
             .seek(SeekFrom::End(0))
@@ -189,9 +245,16 @@ impl Writer {
             file.set_len(offset).map_err(|error| error.to_string())?;
             length = offset;
         }
-        let (seq, head) = match last_line(&text[..whole])? {
-            Some(last) => last,
-            None => match newest_closed(dir)? {
+        let key = self.settings.key.as_ref();
+        let key = key.map(|key| key.expose().as_bytes());
+        let (seq, head) = match (last_line(&text[..whole], key)?, &self.last) {
+            (Some(last), _) => last,
+            (None, Some(last)) => {
+                reason = "the file was taken away while it was written; its lines are missing here"
+                    .into();
+                last.clone()
+            }
+            (None, None) => match newest_closed(dir, key)? {
                 Some(last) => last,
                 None => (0, BEGINNING.to_owned()),
             },
@@ -203,11 +266,6 @@ impl Writer {
             head,
             checked: (seq, Instant::now()),
         };
-        let key = self
-            .settings
-            .key
-            .as_ref()
-            .map(|key| key.expose().as_bytes());
         let line = open.bound(&self.boot(&reason), key);
         open.append(&line)?;
         Ok(open)
@@ -240,6 +298,19 @@ fn opened(path: &Path) -> Result<File, String> {
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// Whether the path still leads to this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), String> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| format!("{}: {error}", dir.display()))
+}
+
 fn locked(file: File) -> Result<File, String> {
     let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
     match rustix::fs::flock(&file, operation) {
@@ -259,7 +330,7 @@ fn put_aside(dir: &Path, offset: u64, torn: &[u8]) -> Result<String, String> {
 }
 
 /// Number and hash of the last line. `None`: there is none.
-fn last_line(text: &[u8]) -> Result<Option<(u64, String)>, String> {
+fn last_line(text: &[u8], key: Option<&[u8]>) -> Result<Option<(u64, String)>, String> {
     let text = String::from_utf8_lossy(text);
     let Some(last) = text.lines().next_back() else {
         return Ok(None);
@@ -267,24 +338,30 @@ fn last_line(text: &[u8]) -> Result<Option<(u64, String)>, String> {
     let broken = "its last line is no line of an audit log; look at it with `forgeline audit verify`, and move it away";
     let (body, hash) = without_hash(last).ok_or(broken)?;
     let line: Line = serde_json::from_str(&body).map_err(|_| broken)?;
+    if super::line::hash(key, &line.prev, &body) != hash {
+        return Err("its last line is bound with another key than FORGELINE_AUDIT_KEY (or with none): set that one again, or move the files of the log to another directory, where they verify with their own key".to_owned());
+    }
     Ok(Some((line.seq, hash.to_owned())))
 }
 
 /// The last line of the newest closed file: a process may have ended between two files.
-fn newest_closed(dir: &Path) -> Result<Option<(u64, String)>, String> {
-    match closed(dir).pop() {
+fn newest_closed(dir: &Path, key: Option<&[u8]>) -> Result<Option<(u64, String)>, String> {
+    match closed(dir)?.pop() {
         Some(path) => {
             let text = std::fs::read(&path).map_err(|error| error.to_string())?;
-            last_line(&text)
+            last_line(&text, key)
         }
         None => Ok(None),
     }
 }
 
 /// The closed files of a directory, the oldest first.
-pub(super) fn closed(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+pub(super) fn closed(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let bad = |error: std::io::Error| format!("{}: {error}", dir.display());
+    let entries: Result<Vec<_>, _> = std::fs::read_dir(dir).map_err(bad)?.collect();
     let mut paths: Vec<PathBuf> = entries
+        .map_err(bad)?
+        .into_iter()
         .map(|entry| entry.path())
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
@@ -295,5 +372,5 @@ pub(super) fn closed(dir: &Path) -> Vec<PathBuf> {
         })
         .collect();
     paths.sort();
-    paths
+    Ok(paths)
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use forgeline_auth::audit::{AuditLog, Entry, FILE, Phase, Settings, Verdict, Verifier};
+use forgeline_upstream::{Origin, Token};
 use futures::future::join_all;
 
 fn log(dir: &Path, longest: u64) -> AuditLog {
@@ -56,7 +57,9 @@ async fn a_long_file_is_closed_and_the_next_one_goes_on_from_it() {
     for name in &all {
         let alone = tempfile::tempdir().unwrap();
         std::fs::copy(dir.path().join(name), alone.path().join(FILE)).unwrap();
-        assert_eq!(verdict(&alone.path().join(FILE)), Verdict::Intact, "{name}");
+        let path = alone.path().join(FILE);
+        let found = Verifier::default().without_older(true).look(&path).unwrap();
+        assert_eq!(found.verdict, Verdict::Intact, "{name}");
     }
     std::fs::rename(dir.path().join(&all[1]), dir.path().join("elsewhere")).unwrap();
     assert_eq!(verdict(dir.path()), Verdict::Tampered);
@@ -89,5 +92,59 @@ async fn a_second_writer_is_refused_and_the_first_goes_on() {
     first.close().await.unwrap();
     // Once the first has ended, the second may write.
     second.write(entry(4)).await.unwrap();
+    assert_eq!(verdict(dir.path()), Verdict::Intact);
+}
+
+#[tokio::test]
+async fn a_file_that_is_taken_away_takes_nothing_with_it_that_is_written_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path(), u64::MAX);
+    log.write(entry(1)).await.unwrap();
+    std::fs::rename(dir.path().join(FILE), dir.path().join("stolen")).unwrap();
+    log.write(entry(2)).await.unwrap();
+    let text = std::fs::read_to_string(dir.path().join(FILE)).unwrap();
+    assert!(
+        text.contains("taken away") && text.contains("\"thing 2\""),
+        "{text}"
+    );
+    log.close().await.unwrap();
+    assert_eq!(verdict(dir.path()), Verdict::Short);
+    // Both parts together are the whole chain.
+    let stolen = std::fs::read_to_string(dir.path().join("stolen")).unwrap();
+    std::fs::write(dir.path().join(FILE), stolen + &text).unwrap();
+    assert_eq!(verdict(dir.path()), Verdict::Intact);
+}
+
+#[tokio::test]
+async fn a_log_is_not_gone_on_with_under_another_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = log(dir.path(), u64::MAX);
+    first.write(entry(1)).await.unwrap();
+    first.close().await.unwrap();
+    let key = Token::new(&"k".repeat(40), Origin::variable("FORGELINE_AUDIT_KEY")).unwrap();
+    let keyed = AuditLog::new(Settings {
+        key: Some(key),
+        dir: dir.path().to_owned(),
+        signing_key: None,
+        longest: u64::MAX,
+        about: "test".into(),
+    });
+    let refused = keyed.write(entry(2)).await.unwrap_err();
+    assert!(refused.to_string().contains("another key"), "{refused}");
+    assert_eq!(verdict(dir.path()), Verdict::Intact);
+}
+
+#[tokio::test]
+async fn refusals_beyond_a_rate_are_counted_and_fill_no_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path(), u64::MAX);
+    for number in 0..5000 {
+        log.note_now_and_then(entry(number));
+    }
+    log.write(entry(0)).await.unwrap();
+    log.write(entry(0)).await.unwrap();
+    let text = std::fs::read_to_string(dir.path().join(FILE)).unwrap();
+    assert!(text.lines().count() < 300, "{}", text.lines().count());
+    assert!(text.contains("before this line were not written"), "{text}");
     assert_eq!(verdict(dir.path()), Verdict::Intact);
 }

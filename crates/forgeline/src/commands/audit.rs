@@ -37,6 +37,14 @@ pub(super) fn verify(env: &Env, args: &AuditVerify) -> u8 {
 
 fn verifier(env: &Env, args: &AuditVerify) -> Result<Verifier, String> {
     let configured = AuditKeys::read(env);
+    // A key that is configured and cannot be read is not taken for none.
+    let needed = args.key_file.is_none() || args.pubkey.is_none();
+    if let Some(problem) = configured.problems.first().filter(|_| needed) {
+        return Err(format!(
+            "{}; name the keys with --key-file and --pubkey",
+            problem.message
+        ));
+    }
     let key = match &args.key_file {
         Some(path) => Some(key_in(path)?),
         None => configured
@@ -51,7 +59,8 @@ fn verifier(env: &Env, args: &AuditVerify) -> Result<Verifier, String> {
     Ok(Verifier::default()
         .with_key(key)
         .with_public(public)
-        .with_checkpoints(checkpoint))
+        .with_checkpoints(checkpoint)
+        .without_older(args.without_older))
 }
 
 fn key_in(path: &Path) -> Result<Vec<u8>, String> {

@@ -81,7 +81,11 @@ fn explain(
     let about = match &args.project {
         Some(project) => About {
             project: project.clone(),
-            owners: args.owners.clone(),
+            owners: args
+                .owners
+                .iter()
+                .map(|owner| owner.to_lowercase())
+                .collect(),
             namespace: args.namespace.clone().unwrap_or_else(|| project.clone()),
             throwaway: args.throwaway || args.ttl.is_some(),
             ttl_hours: i64::try_from(hours).unwrap_or(i64::MAX),

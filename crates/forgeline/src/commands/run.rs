@@ -117,7 +117,10 @@ async fn in_sandbox(env: &Env, workflow: &str, inputs: Inputs, args: &RunArgs) -
         "sandbox: a fresh world inside this process, gone at exit; `forgeline sandbox` keeps one running",
     );
     let env = Env::of_sandbox(sandbox.exports(), &sandbox.data_dir(), env);
-    here(&env, workflow, inputs, args).await
+    let code = here(&env, workflow, inputs, args).await;
+    // The directory goes with the sandbox.
+    wire::keeping::close().await;
+    code
 }
 
 async fn here(env: &Env, workflow: &str, inputs: Inputs, args: &RunArgs) -> u8 {
@@ -154,7 +157,8 @@ async fn here(env: &Env, workflow: &str, inputs: Inputs, args: &RunArgs) -> u8 {
     let mut view = view;
     if args.issue_token && !args.dry_run {
         let tokens = wire::keeping::project_tokens(env);
-        forgeline_mcp_server::project_token::issue(&provisioner, &tokens, &mut view).await;
+        let by = forgeline_auth::Caller::local(env.user());
+        forgeline_mcp_server::project_token::issue(&provisioner, &tokens, &by, &mut view).await;
     }
     output::run(&view, format);
     exit::code(&view)

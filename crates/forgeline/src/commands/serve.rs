@@ -35,7 +35,10 @@ pub(super) async fn run(env: &Env, args: Serve) -> u8 {
         Err(error) => return super::no_sandbox_here(&error),
     };
     let env = Env::of_sandbox(sandbox.exports(), &sandbox.data_dir(), env);
-    with(&env, &args, Some(&sandbox)).await
+    let code = with(&env, &args, Some(&sandbox)).await;
+    // The directory goes with the sandbox.
+    wire::keeping::close().await;
+    code
 }
 
 async fn with(env: &Env, args: &Serve, sandbox: Option<&Sandbox>) -> u8 {
@@ -57,12 +60,16 @@ async fn over_stdio(env: &Env, args: &Serve, mut signals: Signals) -> u8 {
         Err(error) => return refuse(&error),
     };
     let inbound = Inbound::read(env, None);
+    if !inbound.problems.is_empty() {
+        output::complain_of(&inbound.problems);
+        return exit::CONFIGURATION;
+    }
     let access = match access(env, &inbound, &serving, args.read_only) {
         Ok(access) => access,
         Err(code) => return code,
     };
     let provisioner = serving.provisioner;
-    resume(&provisioner, serving.broken.as_ref()).await;
+    resume(&provisioner, serving.broken.as_ref(), args).await;
     let caller = Caller::local(env.user());
     let server = Server::new(provisioner.clone(), access).for_local(caller);
     let stop = CancellationToken::new();
@@ -226,7 +233,7 @@ async fn over_http(env: &Env, args: &Serve, sandbox: Option<&Sandbox>, mut signa
         broken,
         ..
     } = serving;
-    let resumed = resume(&provisioner, broken.as_ref()).await;
+    let resumed = resume(&provisioner, broken.as_ref(), args).await;
     greet(address, &door, sandbox, broken.as_ref(), resumed);
 
     let trouble: Arc<Mutex<Option<String>>> =
@@ -319,8 +326,9 @@ fn readiness(trouble: &Arc<Mutex<Option<String>>>) -> Readiness {
     )
 }
 
-async fn resume(provisioner: &Provisioner, broken: Option<&JournalError>) -> usize {
-    if broken.is_some() {
+/// A server that changes nothing does not go on with what stands still either.
+async fn resume(provisioner: &Provisioner, broken: Option<&JournalError>, args: &Serve) -> usize {
+    if broken.is_some() || args.read_only {
         return 0;
     }
     match provisioner.engine().resume_all().await {

@@ -1,5 +1,7 @@
 //! `forgeline token rotate` and `token revoke`: a project's own credential.
 
+use forgeline_auth::Caller;
+use forgeline_auth::audit::{Entry, Phase};
 use forgeline_mcp_server::project_token::{Action, TokenAnswer, act};
 use serde_json::{Map, json};
 
@@ -36,7 +38,38 @@ async fn here(env: &Env, args: &TokenOf, action: Action) -> Result<TokenAnswer, 
     let provisioner = wire::writer(env, what).await;
     let provisioner = provisioner.map_err(|error| super::refuse(&error))?;
     let tokens = wire::keeping::project_tokens(env);
-    Ok(act(&provisioner, &tokens, &args.project, action).await)
+    let by = Caller::local(env.user());
+    let audit = wire::keeping::audit(env).ok();
+    let intent = Entry {
+        via: by.via.as_str().into(),
+        tool: "project_token".into(),
+        target: args.project.clone(),
+        decision: "allowed".into(),
+        ..Entry::of(Phase::Intent, &by.name)
+    };
+    if let Some(audit) = &audit
+        && let Err(error) = audit.write(intent.clone()).await
+    {
+        let help = "forgeline changes nothing that it cannot record";
+        output::complain(&error.to_string(), None, Some(help));
+        return Err(exit::CONFIGURATION);
+    }
+    let answer = act(&provisioner, &tokens, &by, &args.project, action).await;
+    if let Some(audit) = &audit {
+        let decision = if answer.error.is_some() {
+            "failed"
+        } else {
+            "done"
+        };
+        let outcome = Entry {
+            phase: Phase::Outcome,
+            decision: decision.into(),
+            ..intent
+        };
+        // It is done; that its line is missing shows as an intent without an outcome.
+        let _ = audit.write(outcome).await;
+    }
+    Ok(answer)
 }
 
 fn told(answer: &TokenAnswer, format: Format) -> u8 {

@@ -150,6 +150,12 @@ fn scopes(words: &[String], what: &str) -> Result<BTreeSet<Scope>, Problem> {
 }
 
 fn resource(env: &Env, problems: &mut Vec<Problem>) -> Option<Url> {
+    for name in ["MCP_RESOURCE_URL", "FORGELINE_AUDIENCE"] {
+        if env.is_set(name) && env.filled(name).is_none() {
+            let message = format!("{name} is set and empty");
+            problems.push(invalid(message, "give it a value, or unset it"));
+        }
+    }
     let text = env.filled("MCP_RESOURCE_URL")?;
     match address("MCP_RESOURCE_URL", text) {
         Ok(url) if url.query().is_none() && url.fragment().is_none() => Some(url),
@@ -202,7 +208,8 @@ fn oidc(
     for group in env.groups() {
         match scopes(&group.scopes, &format!("auth.groups `{}`", group.name)) {
             Ok(scopes) => {
-                of_groups.insert(group.name.clone(), scopes);
+                let all: &mut BTreeSet<Scope> = of_groups.entry(group.name.clone()).or_default();
+                all.extend(scopes);
             }
             Err(problem) => problems.push(problem),
         }
@@ -262,7 +269,14 @@ fn tls(env: &Env, problems: &mut Vec<Problem>) -> Option<(PathBuf, PathBuf)> {
     let file = |name: &str| env.filled(name).map(PathBuf::from);
     match (file("FORGELINE_TLS_CERT"), file("FORGELINE_TLS_KEY")) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
+        (None, None) if !env.is_set("FORGELINE_TLS_CERT") && !env.is_set("FORGELINE_TLS_KEY") => {
+            None
+        }
+        (None, None) => {
+            let message = "FORGELINE_TLS_CERT and FORGELINE_TLS_KEY are set and empty";
+            problems.push(invalid(message, "set both to files, or unset them"));
+            None
+        }
         (Some(_), None) | (None, Some(_)) => {
             problems.push(invalid(
                 "only one of FORGELINE_TLS_CERT and FORGELINE_TLS_KEY is set",
@@ -293,7 +307,8 @@ impl AuditKeys {
         };
         let key = secret("FORGELINE_AUDIT_KEY");
         let text = secret("FORGELINE_AUDIT_SIGNING_KEY");
-        let key = key.filter(|key| {
+        let fingerprints = secret("FORGELINE_FINGERPRINT_KEY");
+        let mut long_enough = |key: &TokenHandle| {
             let short = key.current().expose().len() < MIN_LENGTH;
             if short {
                 let origin = key.origin().clone();
@@ -301,7 +316,9 @@ impl AuditKeys {
                 problems.push(TokenError { origin, fault }.into());
             }
             !short
-        });
+        };
+        let _ = fingerprints.filter(&mut long_enough);
+        let key = key.filter(long_enough);
         let signing = text.and_then(|text| {
             let read = SigningKey::from_hex(text.current().expose());
             let bad = |why| {

@@ -1,7 +1,6 @@
 //! What is kept of calls and secrets beside the journal: the audit log, fingerprints, the credentials of projects.
 
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -69,16 +68,16 @@ pub(crate) fn fingerprints(env: &Env) -> Fingerprints {
     if let Ok(Some(key)) = env.secret("FORGELINE_FINGERPRINT_KEY") {
         return Fingerprints::new(key.current().expose().as_bytes());
     }
-    match std::fs::read(env.data_dir().join(KEY_FILE)) {
-        Ok(key) if key.len() >= 32 => Fingerprints::new(&key),
-        _ => Fingerprints::new(&random().unwrap_or_default()),
+    match kept_key(env) {
+        Some(key) => Fingerprints::new(&key),
+        None => Fingerprints::new(&random().unwrap_or_default()),
     }
 }
 
 /// Makes the key of fingerprints, once; for a process that may write to the data directory.
 pub(super) fn make_fingerprint_key(env: &Env) {
     let path = env.data_dir().join(KEY_FILE);
-    if env.is_set("FORGELINE_FINGERPRINT_KEY") || path.exists() {
+    if env.is_set("FORGELINE_FINGERPRINT_KEY") || kept_key(env).is_some() {
         return;
     }
     let made = random().and_then(|key| write_new(&path, &key).ok());
@@ -87,15 +86,21 @@ pub(super) fn make_fingerprint_key(env: &Env) {
     }
 }
 
+/// The key in the data directory; a part of one is none.
+fn kept_key(env: &Env) -> Option<Vec<u8>> {
+    let key = std::fs::read(env.data_dir().join(KEY_FILE)).ok()?;
+    (key.len() == 32).then_some(key)
+}
+
+/// The whole file, for its owner alone, or none.
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 fn random() -> Option<[u8; 32]> {

@@ -1,8 +1,9 @@
 //! Connections: so many at once, each with a time for its head, with or without TLS.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -43,6 +45,10 @@ impl Default for Limits {
 
 /// The longest head of a request, in bytes.
 const HEAD: usize = 32 * 1024;
+/// How long a client may leave an answer unread.
+const STALL: Duration = Duration::from_secs(60);
+/// The share of the places that one address may hold is one in this many.
+const SHARE: usize = 2;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -101,6 +107,7 @@ pub(super) async fn serve(
 ) -> std::io::Result<()> {
     let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
+    let peers: Peers = Arc::default();
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => break,
@@ -123,11 +130,16 @@ pub(super) async fn serve(
         };
         // Without it an answer in two writes costs 40 ms; a socket that refuses it still works.
         let _ = stream.set_nodelay(true);
+        let most = (limits.connections / SHARE).max(1);
+        let Some(share) = Share::of(&peers, peer.ip(), most) else {
+            continue;
+        };
         let connection = Connection {
             router: router.clone(),
             peer,
             limits,
             _place: place,
+            _share: share,
         };
         let watcher = graceful.watcher();
         match tls.clone() {
@@ -147,6 +159,43 @@ struct Connection {
     peer: SocketAddr,
     limits: Limits,
     _place: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// One connection of an address, counted while it lasts.
+struct Share {
+    peers: Peers,
+    peer: IpAddr,
+}
+
+impl Share {
+    /// `None`: the address has its share.
+    fn of(peers: &Peers, peer: IpAddr, most: usize) -> Option<Self> {
+        let mut counts = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Self {
+            peers: Arc::clone(peers),
+            peer,
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut counts = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -168,6 +217,9 @@ impl Connection {
                 request.extensions_mut().insert(ConnectInfo(peer));
                 request.map(axum::body::Body::new)
             });
+        let mut stream = Box::pin(TimeoutStream::new(stream));
+        // Who asks and never reads the answer holds no place.
+        stream.as_mut().set_write_timeout_pinned(Some(STALL));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)

@@ -1,6 +1,6 @@
 //! `project_token`.
 
-use forgeline_auth::Scope;
+use forgeline_auth::{Caller, Scope};
 use rmcp::model::{JsonObject, Tool};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub(super) fn tools() -> Vec<(Scope, Tool)> {
     vec![(Scope::Create, tool)]
 }
 
-pub(super) async fn call(server: &Server, given: &JsonObject) -> Answer {
+pub(super) async fn call(server: &Server, given: &JsonObject, by: &Caller) -> Answer {
     let read = || {
         arguments::only(given, &["project", "action"])?;
         let word = arguments::required(given, "action")?;
@@ -36,7 +36,7 @@ pub(super) async fn call(server: &Server, given: &JsonObject) -> Answer {
     let answer = match read() {
         Ok((project, action)) => {
             let tokens = &server.access().project_tokens;
-            act(server.provisioner(), tokens, project, action).await
+            act(server.provisioner(), tokens, by, project, action).await
         }
         Err(error) => TokenAnswer {
             error: Some(error),

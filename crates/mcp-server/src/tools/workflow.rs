@@ -1,6 +1,6 @@
 //! A workflow as a tool: its inputs, and what every run takes besides.
 
-use forgeline_auth::Scope;
+use forgeline_auth::{Caller, Scope};
 use forgeline_provision::{Actor, Call, Entry, ErrorView, RunView, Started};
 use forgeline_step_engine::journal::RunOptions;
 use forgeline_step_engine::{OnFailure, Workflow};
@@ -111,10 +111,11 @@ pub(super) async fn call(
     server: &Server,
     workflow: &str,
     mut given: JsonObject,
-    actor: &Actor,
+    caller: &Caller,
     context: &RequestContext<RoleServer>,
 ) -> Answer {
     let provisioner = server.provisioner();
+    let actor = &Actor::new(caller.name.clone());
     let project = given.get("name").and_then(Value::as_str).map(str::to_owned);
     let refused = |error: ErrorView| {
         Answer::of_run(&RunView::refused(
@@ -159,7 +160,7 @@ pub(super) async fn call(
     let mut view = progress::told(provisioner.engine(), &started.run_id, context, waiting).await;
     if issues {
         let tokens = &server.access().project_tokens;
-        crate::project_token::issue(provisioner, tokens, &mut view).await;
+        crate::project_token::issue(provisioner, tokens, caller, &mut view).await;
     }
     Answer::of_run(&view)
 }

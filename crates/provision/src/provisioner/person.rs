@@ -4,17 +4,17 @@
 use forgeline_gitea::{Gitea, Permission};
 use forgeline_upstream::{Error, FullName};
 
-use super::{ProjectFacts, Provisioner};
+use super::Provisioner;
 use crate::view::ErrorView;
 
-/// What a person wants done.
+/// What a person wants done. A repository that is not there (any more) is asked about as one that would be made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wish {
-    /// Look at a project.
+    /// Look at a repository.
     Look(FullName),
-    /// Change a project.
+    /// Push to a repository.
     Change(FullName),
-    /// Remove a project.
+    /// Delete a repository, or change who sees it.
     Remove(FullName),
     /// Make a repository for this owner.
     CreateIn(String),
@@ -22,33 +22,8 @@ pub enum Wish {
     Everything(String),
 }
 
-impl ProjectFacts {
-    /// The wish to look at it.
-    pub fn to_look(&self) -> Wish {
-        self.repository()
-            .map_or_else(|| self.to_create(), Wish::Look)
-    }
-
-    /// The wish to change it.
-    pub fn to_change(&self) -> Wish {
-        self.repository()
-            .map_or_else(|| self.to_create(), Wish::Change)
-    }
-
-    /// The wish to remove it.
-    pub fn to_remove(&self) -> Wish {
-        self.repository()
-            .map_or_else(|| self.to_create(), Wish::Remove)
-    }
-
-    /// The wish to make it. Without an owner nobody may.
-    pub fn to_create(&self) -> Wish {
-        Wish::CreateIn(self.gitea_owner.clone().unwrap_or_default())
-    }
-}
-
 impl Provisioner {
-    /// Whether this user in Gitea may do all of that.
+    /// Whether this user in Gitea may do all of that; without any wish nobody may.
     ///
     /// # Errors
     /// A part that the user may not do, or that could not be asked.
@@ -64,7 +39,7 @@ impl Provisioner {
                 "let the issuer put it into the claim of FORGELINE_USER_CLAIM (preferred_username by default)",
             ));
         };
-        let Some(remover) = &self.setup.remover else {
+        let Some(remover) = self.setup.remover.as_ref().filter(|_| !wishes.is_empty()) else {
             return Err(no("Gitea cannot be asked what you may do".into()));
         };
         let gitea = &remover.upstreams.gitea;
@@ -84,16 +59,19 @@ impl Provisioner {
 }
 
 async fn granted(gitea: &Gitea, user: &str, wish: &Wish) -> Result<bool, Error> {
-    let has = async |name: &FullName, least: Permission| {
-        Ok(gitea.user_permission(user, name).await? >= least)
+    let (name, least) = match wish {
+        Wish::CreateIn(owner) => return gitea.user_may_create_in(user, owner).await,
+        Wish::Everything(owner) => return gitea.user_owns(user, owner).await,
+        Wish::Look(name) => (name, Permission::Read),
+        Wish::Change(name) => (name, Permission::Write),
+        Wish::Remove(name) => (name, Permission::Admin),
     };
-    match wish {
-        Wish::CreateIn(owner) | Wish::Everything(owner) if owner.is_empty() => Ok(false),
-        Wish::Look(name) => has(name, Permission::Read).await,
-        Wish::Change(name) => has(name, Permission::Write).await,
-        Wish::Remove(name) => has(name, Permission::Admin).await,
-        Wish::CreateIn(owner) => gitea.user_may_create_in(user, owner).await,
-        Wish::Everything(owner) => gitea.user_owns(user, owner).await,
+    if gitea.user_permission(user, name).await? >= least {
+        return Ok(true);
+    }
+    match gitea.repository(name).await? {
+        Some(_) => Ok(false),
+        None => gitea.user_may_create_in(user, name.owner()).await,
     }
 }
 
@@ -105,4 +83,11 @@ fn said(wish: &Wish) -> String {
         Wish::CreateIn(owner) => format!("make repositories for {owner} in Gitea"),
         Wish::Everything(owner) => format!("decide about everything of {owner} in Gitea"),
     }
+}
+
+/// The wish to read a template, `owner/repo`. Nobody may read what is no name.
+pub fn to_read(template: &str) -> Wish {
+    let parts = template.split_once('/');
+    let name = parts.and_then(|(owner, name)| FullName::new(owner, name));
+    name.map_or_else(|| Wish::CreateIn(String::new()), Wish::Look)
 }

@@ -18,7 +18,7 @@ use crate::removal::{Look, RENEW_KIND, Target, TargetKind, look};
 use crate::view::{ErrorView, RunView};
 
 /// The workflow of a rotation.
-const ROTATE: &str = "mirror_rotate";
+pub(super) const ROTATE: &str = "mirror_rotate";
 
 impl Provisioner {
     /// Lets a throwaway end `ttl` from now.

@@ -59,12 +59,13 @@ impl Rotate {
             None => self.add(cx, target, &repository, old, &mirrors).await?,
         };
         if let Some(why) = self.unproved(&repository, &new).await? {
-            let removed = self
-                .0
-                .gitea
-                .delete_push_mirror(&repository, &new.remote_name)
-                .await;
-            removed.map_err(|error| self.write(error))?;
+            let removing = async {
+                let gitea = &self.0.gitea;
+                let removed = gitea.delete_push_mirror(&repository, &new.remote_name);
+                removed.await.map_err(|error| self.write(error))
+            };
+            let what = format!("mirror:{repository}/{}", new.remote_name);
+            self.0.audited(cx, &what, removing).await?;
             return Ok(ended(
                 "failed",
                 &format!("{why}; the old mirror stays as it was"),

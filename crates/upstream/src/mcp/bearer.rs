@@ -28,7 +28,11 @@ impl BearerClient {
 
     /// The bearer for one more try: the server refused `used`, and there is another one now. A 401 did not act.
     fn another(&self, used: &Token, answer: &HttpError) -> Option<String> {
-        let unauthorised = matches!(answer, HttpError::AuthRequired(_));
+        let unauthorised = match answer {
+            HttpError::AuthRequired(_) => true,
+            HttpError::HttpStatus(reply) => reply.status == 401,
+            _ => false,
+        };
         (unauthorised && self.token.was_refused(used))
             .then(|| self.bearer())
             .flatten()

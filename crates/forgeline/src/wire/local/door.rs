@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forgeline_auth::Issuer;
-use forgeline_auth::audit::{FILE, Verdict, Verifier};
+use forgeline_auth::audit::{CHECKPOINTS, FILE, Verdict, Verifier};
 use forgeline_provision::{Catalogue, Check, registry};
 
 use super::super::{Clients, callers};
@@ -154,11 +154,15 @@ pub(super) fn audit(env: &Env) -> Check {
     let (id, subject) = ("audit", "audit log");
     let dir = env.data_dir();
     let log = dir.join(FILE);
-    if !log.exists() {
+    let begun = log.exists() || dir.join(CHECKPOINTS).exists();
+    if !begun {
         let detail = format!("{} is begun with the first call", log.display());
         return Check::ok(id, subject, detail);
     }
-    if let Err(error) = std::fs::OpenOptions::new().append(true).open(&log) {
+    let open = std::fs::OpenOptions::new().append(true).open(&log);
+    if let Err(error) = open
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
         let detail = format!("{} cannot be written: {error}", log.display());
         let remedy = "make it writable for this user: nothing is destroyed that cannot be recorded";
         return Check::fail(id, subject, detail, remedy);

@@ -35,7 +35,8 @@ pub(super) async fn permissions(
     if !gitea.world.state().organisations.contains(&org) {
         return Err(Refusal::not_found());
     }
-    let owner = may_create_in(&user, &org);
+    // A user of an organisation's name is not that organisation.
+    let owner = !user.eq_ignore_ascii_case(&org) && may_create_in(&user, &org);
     Ok(
         Json(json!({"is_owner": owner, "is_admin": owner, "can_create_repository": owner}))
             .into_response(),
