@@ -506,6 +506,7 @@ fn slow(door: &Door) {
             .unwrap();
     }
     assert_eq!(door.bearer(BEARER).status, 200, "66");
+    crowd(door);
     for stream in &mut slow {
         stream
             .set_read_timeout(Some(Duration::from_secs(40)))
@@ -514,6 +515,40 @@ fn slow(door: &Door) {
         let ended = stream.read_to_end(&mut rest);
         assert!(ended.is_ok(), "66: the server still waits: {ended:?}");
     }
+}
+
+/// Row 66 too: idle connections of one address leave places for others.
+fn crowd(door: &Door) {
+    let address = door.host.parse().unwrap();
+    let crowd: Vec<TcpStream> = (0..1500)
+        .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok())
+        .collect();
+    assert!(crowd.len() > 500, "66: {}", crowd.len());
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let connecting = socket.connect(address);
+    let connected = tokio::task::block_in_place(|| {
+        tokio::runtime::Handle::current()
+            .block_on(connecting)
+            .unwrap()
+    });
+    let mut stream = connected.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    stream
+        .write_all(
+            format!(
+                "GET /livez HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+                door.host
+            )
+            .as_bytes(),
+        )
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "66: {answer}");
 }
 
 /// The audit log holds what happened, one line each, and no credential; it verifies.

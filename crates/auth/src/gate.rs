@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::audit::{AuditLog, Entry, Phase};
 use crate::bearer::{Presented, presented};
@@ -27,6 +27,10 @@ use crate::strict_json::strict_json;
 
 /// The longest request, in bytes.
 pub const BODY_LIMIT: usize = 1024 * 1024;
+/// JSON-RPC 2.0, section 5.1.
+const PARSE_ERROR: i32 = -32700;
+/// MCP 2026-07-28, headers of a request.
+const HEADER_MISMATCH: i32 = -32020;
 /// How much of a refused request is still read, in bytes, and for how long.
 const DRAINED: usize = 64 * 1024;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -174,6 +178,12 @@ impl Gate {
     }
 }
 
+/// 400, as JSON-RPC words it.
+fn not_read(id: &Value, code: i32, why: &str) -> Response {
+    let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": why}});
+    (StatusCode::BAD_REQUEST, axum::Json(error)).into_response()
+}
+
 fn unauthorised(keys: &Keys, presented: bool) -> Response {
     challenged(
         StatusCode::UNAUTHORIZED,
@@ -271,15 +281,16 @@ async fn within_scopes(
         }
     };
     let Ok(Value::Object(message)) = strict_json(&bytes) else {
-        let why = "the request must be one JSON-RPC message in which no member stands twice\n";
-        return Err(refused(StatusCode::BAD_REQUEST, why));
+        let why = "the request must be one JSON-RPC message in which no member stands twice";
+        return Err(Box::new(not_read(&Value::Null, PARSE_ERROR, why)));
     };
     let method = message.get("method").and_then(Value::as_str);
     if let Some(header) = head.headers.get("mcp-method")
         && Some(header.as_bytes()) != method.map(str::as_bytes)
     {
-        let why = "the header Mcp-Method and the message name two methods\n";
-        return Err(refused(StatusCode::BAD_REQUEST, why));
+        let why = "the header Mcp-Method and the message name two methods";
+        let id = message.get("id").unwrap_or(&Value::Null);
+        return Err(Box::new(not_read(id, HEADER_MISMATCH, why)));
     }
     if method == Some("tools/call") {
         let params = &message["params"];

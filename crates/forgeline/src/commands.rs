@@ -32,7 +32,7 @@ pub(crate) async fn run(cli: Cli, env: &Env) -> u8 {
         Command::Run(args) => run::run(env, args).await,
         Command::Doctor(args) => doctor::run(env, args).await,
         Command::Workflow(command) => workflow::run(env, command).await,
-        Command::Config(command) => config::run(env, command),
+        Command::Config(command) => config::run(&crate::wire::prepared(env).await, command),
         Command::Policy(command) => policy::run(env, command).await,
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(env, &args),
         Command::Token(command) => token::run(env, command).await,

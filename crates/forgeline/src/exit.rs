@@ -42,7 +42,9 @@ pub(crate) fn of_error(code: &str) -> u8 {
     match code {
         "project.conflict" | "project.in_use" | "project.not_ours" | "project.locked"
         | "project.busy" | "request.conflict" | "journal.held" | "run.not_now" => CONFLICT,
-        "server.unauthorized" | "server.forbidden" => NOT_AUTHORISED,
+        "server.unauthorized" | "server.forbidden" | "policy.denied" | "caller.not_permitted" => {
+            NOT_AUTHORISED
+        }
         "plan.unknown" | "plan.expired" | "plan.over_max" => STALE,
         "project.settling" => UNAVAILABLE,
         other if other.ends_with(".unavailable") => UNAVAILABLE,
@@ -58,7 +60,9 @@ pub(crate) fn of_error(code: &str) -> u8 {
 }
 
 /// Areas of codes that people mend in the configuration or at the upstream before anything was begun.
-const CONFIGURED: [&str; 17] = [
+const CONFIGURED: [&str; 19] = [
+    "audit.",
+    "project_token.",
     "cleanup.",
     "token.",
     "address.",

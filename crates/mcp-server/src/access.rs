@@ -309,7 +309,7 @@ fn everything(held: &Held, default: &str) -> Vec<Wish> {
         .github
         .iter()
         .filter(|name| !known.contains(&name.name()));
-    let named = held.gitea.iter().chain(lone);
+    let named = held.gitea.iter().chain(&held.branches).chain(lone);
     let mut owners: BTreeSet<String> = named.map(|name| name.owner().to_lowercase()).collect();
     let lone = |name: &String| !known.contains(&name.as_str());
     if held.namespaces.iter().any(lone) || owners.is_empty() {

@@ -333,3 +333,83 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::token::Origin;
+
+    /// Answers 401 to the first request, after `then` has been done, and 200 to all others; tells every bearer that came.
+    fn server(then: impl FnOnce() + Send + 'static) -> (Url, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut then = Some(then);
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8(head).unwrap();
+                let bearer = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("authorization: "));
+                tell.send(bearer.unwrap().to_owned()).unwrap();
+                let status = match then.take() {
+                    Some(then) => {
+                        then();
+                        "401 Unauthorized"
+                    }
+                    None => "200 OK",
+                };
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
+                );
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        (url.parse().unwrap(), told)
+    }
+
+    async fn ask(url: Url, token: TokenHandle) -> Result<Reply, Error> {
+        let http = reqwest_client(&Trust::default()).unwrap();
+        let client = HttpClient::new("gitea", url, token, http);
+        let patience = Duration::from_secs(10);
+        client
+            .send("look", Method::POST, "/x", None, patience)
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_rotated_during_a_request_gets_one_more_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "first").unwrap();
+        let origin = Origin::File {
+            variable: "GITEA_TOKEN".into(),
+            path: path.clone(),
+        };
+        let token = TokenHandle::from_file(&origin).unwrap();
+        let (url, told) = server(move || std::fs::write(&path, "second").unwrap());
+        assert_eq!(ask(url, token).await.unwrap().status, 200);
+        let bearers: Vec<String> = told.try_iter().collect();
+        assert_eq!(bearers, ["Bearer first", "Bearer second"]);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_stays_as_it_is_gets_none() {
+        let token = Token::new("only", Origin::variable("GITEA_TOKEN")).unwrap();
+        let (url, told) = server(|| {});
+        let refused = ask(url, TokenHandle::fixed(token)).await.unwrap_err();
+        assert!(refused.is_unauthenticated());
+        assert_eq!(told.try_iter().count(), 1);
+    }
+}

@@ -31,8 +31,10 @@ pub struct ProjectFacts {
 /// Resources, read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Held {
-    /// Repositories in Gitea, also those of branches and mirrors.
+    /// Repositories in Gitea, also those of mirrors.
     pub gitea: Vec<FullName>,
+    /// The infra repositories of branches.
+    pub branches: Vec<FullName>,
     /// Repositories on GitHub.
     pub github: Vec<FullName>,
     /// Namespaces.
@@ -52,9 +54,8 @@ impl Held {
                 _ => None,
             };
             match (system, full) {
-                ("gitea" | "branch", Some(full)) if !held.gitea.contains(&full) => {
-                    held.gitea.push(full);
-                }
+                ("gitea", Some(full)) if !held.gitea.contains(&full) => held.gitea.push(full),
+                ("branch", Some(full)) => held.branches.push(full),
                 ("github", Some(full)) if !held.github.contains(&full) => held.github.push(full),
                 ("ns", _) => held.namespaces.push(name.to_owned()),
                 _ => {}
