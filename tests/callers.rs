@@ -234,7 +234,10 @@ async fn a_policy_decides_beside_the_scopes_and_check_explains_it() {
         .view("project_create", json!({"name": "test-a", "ttl": "1h"}))
         .await;
     let lasting = server
-        .view("project_create", json!({"name": "test-b"}))
+        .view(
+            "project_create",
+            json!({"name": "test-b", "issue_token": true}),
+        )
         .await;
     assert_eq!(
         (&brief["state"], &lasting["state"]),
@@ -255,6 +258,16 @@ async fn a_policy_decides_beside_the_scopes_and_check_explains_it() {
             .await;
         assert_eq!(code(&gone) == "policy.denied", refused, "{project}: {gone}");
     }
+    // Nor does a credential that the router ordered.
+    let own = lasting["access"]["token"].as_str().unwrap().to_owned();
+    let router = std::mem::replace(&mut server.bearer, own);
+    let plan = server
+        .view("project_delete", json!({"project": "test-b"}))
+        .await;
+    let apply = json!({"project": "test-b", "plan_id": plan["plan_id"]});
+    let laundered = server.view("project_delete", apply).await;
+    assert_eq!(code(&laundered), "policy.denied", "{laundered}");
+    server.bearer = router;
     let cancel = server
         .view("run_cancel", json!({"run_id": lasting["run_id"]}))
         .await;
@@ -531,6 +544,42 @@ async fn serve_speaks_tls_with_a_certificate_of_ones_own() {
     ]));
     assert_eq!(bad.code, 3, "{bad:?}");
     assert!(!bad.stderr.contains("PRIVATE KEY"), "{bad:?}");
+}
+
+/// What a removal has left is still the project's.
+#[tokio::test]
+async fn what_a_half_done_deletion_has_left_is_not_the_next_ones_for_the_asking() {
+    let place = Place::new().await;
+    let mut server = place.server(&[]);
+    let alice = place.token(&server, &json!({"preferred_username": "acme"}));
+    server.bearer = alice;
+    let made = server.view("project_create", json!({"name": "shop"})).await;
+    assert_eq!(made["state"], "succeeded", "{made}");
+    let plan = server
+        .view("project_delete", json!({"project": "shop"}))
+        .await;
+    let change = json!({"role": "github", "revoke": ["delete_repo"]});
+    let operation = ("github", "DELETE /repos/{owner}/{name}");
+    place.sandbox.rights_lost_at(operation, change).await;
+    let apply = json!({"project": "shop", "plan_id": plan["plan_id"]});
+    let half = server.view("project_delete", apply).await;
+    assert!(half.to_string().contains("\"blocked\""), "{half}");
+    let left = place.sandbox.store().await;
+    assert_eq!(left["gitea"], json!([]), "{left}");
+    assert_ne!(left["github"], json!([]), "{left}");
+    server.bearer = place.token(&server, &json!({"preferred_username": "someone"}));
+    for arguments in [
+        json!({"name": "shop", "gitea_owner": "someone", "visibility": "public"}),
+        json!({"name": "shop", "gitea_owner": "someone"}),
+    ] {
+        let answer = server.view("project_create", arguments.clone()).await;
+        assert_eq!(
+            code(&answer),
+            "caller.not_permitted",
+            "{arguments}: {answer}"
+        );
+    }
+    assert_eq!(place.sandbox.store().await, left);
 }
 
 /// Names in a call are no proof of what it touches: everything that the project's runs hold is asked about.

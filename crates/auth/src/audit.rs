@@ -14,7 +14,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -142,6 +142,8 @@ pub struct AuditLog {
 const REFUSALS: u32 = 200;
 const REFUSALS_PER_SECOND: u32 = 2;
 
+/// How long a line may take to become durable.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How many lines may wait; beyond that a line that nobody waits for is dropped, and the next one says so.
 const QUEUE: usize = 1024;
 
@@ -194,9 +196,19 @@ impl AuditLog {
         if self.closed.load(Ordering::Acquire) {
             return Err(self.gone());
         }
-        let sent = self.sender().send(job).await;
-        sent.map_err(|_| self.gone())?;
-        answer.await.map_err(|_| self.gone())?
+        let written = async {
+            let sent = self.sender().send(job).await;
+            sent.map_err(|_| self.gone())?;
+            answer.await.map_err(|_| self.gone())?
+        };
+        // An intent that lands late announces what was refused; nobody waits for a disk that hangs.
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(written) => written,
+            Err(_) => Err(AuditError {
+                path: self.path(),
+                why: format!("no answer within {} s", PATIENCE.as_secs()),
+            }),
+        }
     }
 
     /// As [`AuditLog::note`], for a refusal; beyond a rate such lines are only counted, and the next line says how many.
@@ -249,7 +261,10 @@ impl AuditLog {
         };
         // A writer that has ended has nothing left to write.
         let _ = sender.send(job).await;
-        answer.await.unwrap_or(Ok(()))
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        }
     }
 }
 

@@ -55,6 +55,12 @@ pub enum Via {
 }
 
 impl Via {
+    /// Reads the word; `None` for an unknown one.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Static, Self::Jwt, Self::Project, Self::Local];
+        all.into_iter().find(|via| via.as_str() == word)
+    }
+
     /// The word of the audit log and of policies.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,6 +86,8 @@ pub struct OneProject {
     pub name: String,
     /// The run that began it. A later project of the same name is another one.
     pub since: String,
+    /// Who ordered the credential, as a policy sees it.
+    pub maker: Box<Caller>,
 }
 
 /// Who calls.

@@ -63,6 +63,8 @@ struct Kept {
     scopes: Vec<String>,
     /// The person who ordered it; asked about at every use. `None`: a program did.
     person: Option<KeptPerson>,
+    /// Who ordered it, for a policy: name, how it was known, groups.
+    maker: (String, String, Vec<String>),
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -118,6 +120,11 @@ impl ProjectTokens {
             person: by.person.as_ref().map(|person| KeptPerson {
                 gitea_user: person.gitea_user.clone(),
             }),
+            maker: (
+                by.name.clone(),
+                by.via.as_str().to_owned(),
+                by.groups.clone(),
+            ),
         };
         self.change(|store| {
             let now = Timestamp::now();
@@ -159,6 +166,11 @@ impl ProjectTokens {
         let (project, kept) = found?;
         let scopes = kept.scopes.iter().filter_map(|word| Scope::parse(word));
         let scopes: BTreeSet<Scope> = scopes.collect();
+        let (name, via, groups) = &kept.maker;
+        let maker = Caller {
+            groups: groups.clone(),
+            ..Caller::new(name, Via::parse(via)?, scopes.clone())
+        };
         Some(Caller {
             person: kept.person.as_ref().map(|person| Person {
                 gitea_user: person.gitea_user.clone(),
@@ -166,6 +178,7 @@ impl ProjectTokens {
             project: Some(OneProject {
                 name: project.clone(),
                 since: kept.since.clone(),
+                maker: Box::new(maker),
             }),
             ..Caller::new(
                 format!("project:{project}:{}", kept.prefix),

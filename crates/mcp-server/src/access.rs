@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forgeline_auth::audit::{AuditLog, Entry, Phase};
 use forgeline_auth::policy::{About, Policy};
 use forgeline_auth::{Caller, Fingerprints, PROJECT_TOOLS, ProjectTokens, Scope};
-use forgeline_provision::{ErrorView, Held, ProjectFacts, Provisioner, RunFacts, Wish};
+use forgeline_provision::{ErrorView, FullName, Held, ProjectFacts, Provisioner, RunFacts, Wish};
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
@@ -118,13 +118,26 @@ impl Access {
         let Some(policy) = &self.policy else {
             return Ok(());
         };
-        let decision = policy.decide(asked.caller, asked.tool, &about(asked, subject));
-        for error in &decision.errors {
-            tracing::warn!(%error, tool = asked.tool, "a policy could not be evaluated; it counts as if it were not there");
+        // A credential does nothing that its maker may not do either.
+        let maker = asked.caller.project.as_ref().map(|own| &*own.maker);
+        let abouts = about(asked, subject);
+        let callers = [Some(asked.caller), maker].into_iter().flatten();
+        let decided = callers.flat_map(|caller| {
+            let decide = move |about| policy.decide(caller, asked.tool, about);
+            abouts.iter().map(decide)
+        });
+        let mut refused = None;
+        for decision in decided {
+            for error in &decision.errors {
+                tracing::warn!(%error, tool = asked.tool, "a policy could not be evaluated; it counts as if it were not there");
+            }
+            if !decision.allowed {
+                refused = Some(decision);
+            }
         }
-        if decision.allowed {
+        let Some(decision) = refused else {
             return Ok(());
-        }
+        };
         let why = match decision.because.as_slice() {
             [] => format!("no policy permits {} to {}", asked.tool, asked.caller.name),
             forbidden => format!("{} is forbidden by: {}", asked.tool, forbidden.join("; ")),
@@ -222,31 +235,37 @@ fn may_adopt(caller: &Caller) -> Result<(), ErrorView> {
     Err(ErrorView::new("caller.not_permitted", why, remedy))
 }
 
-fn about(asked: &Asked<'_>, subject: &Subject) -> About {
+/// What the policy is asked about: once for each namespace, and all must be permitted.
+fn about(asked: &Asked<'_>, subject: &Subject) -> Vec<About> {
     let plan = asked.plans();
     let (facts, more) = match subject {
         Subject::Project(facts) => (facts, None),
         Subject::Run(run, facts) => (facts, Some(&run.held)),
         Subject::Many(_) | Subject::Nothing => {
-            return About {
+            return vec![About {
                 plan,
                 ..About::everything()
-            };
+            }];
         }
     };
     let held = || [&facts.held, &facts.wanted].into_iter().chain(more);
     let owners: BTreeSet<String> = held().flat_map(Held::owners).collect();
-    let namespace = held().flat_map(|held| &held.namespaces).next_back();
+    let mut namespaces: BTreeSet<String> =
+        held().flat_map(|held| held.namespaces.clone()).collect();
+    if namespaces.is_empty() {
+        namespaces.insert(String::new());
+    }
     let ttl = asked.text("ttl").and_then(forgeline_provision::duration);
     let hours = ttl.map_or(0, |ttl| ttl.as_secs().div_ceil(3600));
-    About {
+    let one = |namespace| About {
         project: facts.project.clone(),
-        owners: owners.into_iter().collect(),
-        namespace: namespace.cloned().unwrap_or_default(),
+        owners: owners.iter().cloned().collect(),
+        namespace,
         throwaway: facts.throwaway,
         ttl_hours: i64::try_from(hours).unwrap_or(i64::MAX),
         plan,
-    }
+    };
+    namespaces.into_iter().map(one).collect()
 }
 
 /// What a person must be allowed in Gitea for this call. `None`: nothing in it is anybody's.
@@ -259,6 +278,10 @@ fn wishes(asked: &Asked<'_>, subject: &Subject, provisioner: &Provisioner) -> Op
             let plan = plan.as_ref().map(|plan| everything(&plan.held, default));
             plan.unwrap_or_default()
         }
+        // Whoever asked for a run may follow and stop it as long as it could be asked for again.
+        (_, Subject::Run(run, _)) if run.caller == asked.caller.name && !run.removes => {
+            run.held.gitea.iter().map(to_create).collect()
+        }
         (_, Subject::Run(run, _)) => {
             let wish = if asked.plans() {
                 Wish::Look
@@ -267,7 +290,7 @@ fn wishes(asked: &Asked<'_>, subject: &Subject, provisioner: &Provisioner) -> Op
             };
             run.held.gitea.iter().cloned().map(wish).collect()
         }
-        (_, Subject::Project(facts)) if asked.is_workflow => to_run(asked, facts),
+        (_, Subject::Project(facts)) if asked.is_workflow => to_run(facts, default),
         (tool, Subject::Project(facts)) => {
             let wish = match (asked.plans(), tool) {
                 (true, _) => Wish::Look,
@@ -284,35 +307,41 @@ fn wishes(asked: &Asked<'_>, subject: &Subject, provisioner: &Provisioner) -> Op
     Some(wishes)
 }
 
-/// To run a workflow: to make what it would make, to change what the project has, to read its template.
-fn to_run(asked: &Asked<'_>, facts: &ProjectFacts) -> Vec<Wish> {
-    let wanted = facts.wanted.gitea.iter();
-    let owners: BTreeSet<&str> = wanted.map(|name| name.owner()).collect();
-    let mut wishes: Vec<Wish> = owners
-        .into_iter()
-        .map(|owner| Wish::CreateIn(owner.to_owned()))
+fn to_create(name: &FullName) -> Wish {
+    Wish::CreateIn(name.owner().to_owned())
+}
+
+/// To run a workflow: to make or change what it would hold, to change what the project has, to read its templates.
+fn to_run(facts: &ProjectFacts, default: &str) -> Vec<Wish> {
+    let mut wishes: Vec<Wish> = facts
+        .wanted
+        .gitea
+        .iter()
+        .cloned()
+        .map(Wish::Change)
         .collect();
-    let shows = asked.text("visibility") == Some("public");
-    let change = if shows { Wish::Remove } else { Wish::Change };
-    if facts.since.is_some() {
-        wishes.extend(facts.held.gitea.iter().cloned().map(change));
+    let change = if facts.public {
+        Wish::Remove
+    } else {
+        Wish::Change
+    };
+    wishes.extend(facts.held.gitea.iter().cloned().map(change));
+    if facts.held.gitea.is_empty() && !facts.held.github.is_empty() {
+        // What is left of an earlier project has nobody in Gitea who could be asked.
+        wishes.push(Wish::Everything(default.to_owned()));
     }
-    wishes.extend(asked.text("template").map(forgeline_provision::to_read));
+    let nobody = || Wish::CreateIn(String::new());
+    let templates = facts.templates.iter().cloned();
+    wishes.extend(templates.map(|name| name.map_or_else(nobody, Wish::Look)));
     wishes
 }
 
-/// To apply a plan over many projects: to decide about everything of every owner that it touches. What has no sibling in
-/// Gitea is asked about under its own owner's name, and a namespace under the default one.
+/// To apply a plan over many projects: to decide about everything of every owner in Gitea that it touches, and, for what
+/// is elsewhere, about everything of the default one.
 fn everything(held: &Held, default: &str) -> Vec<Wish> {
-    let known: Vec<&str> = held.gitea.iter().map(|name| name.name()).collect();
-    let lone = held
-        .github
-        .iter()
-        .filter(|name| !known.contains(&name.name()));
-    let named = held.gitea.iter().chain(&held.branches).chain(lone);
+    let named = held.gitea.iter().chain(&held.branches);
     let mut owners: BTreeSet<String> = named.map(|name| name.owner().to_lowercase()).collect();
-    let lone = |name: &String| !known.contains(&name.as_str());
-    if held.namespaces.iter().any(lone) || owners.is_empty() {
+    if owners.is_empty() || !held.github.is_empty() || !held.namespaces.is_empty() {
         owners.insert(default.to_owned());
     }
     owners.into_iter().map(Wish::Everything).collect()

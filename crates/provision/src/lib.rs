@@ -16,6 +16,8 @@ mod steps;
 mod upstreams;
 mod view;
 
+pub use forgeline_upstream::FullName;
+
 pub use actor::{Actor, AuditSink, Destruction, LogAudit};
 pub use catalogue::{Catalogue, CatalogueError, Entry, check};
 pub use cleanup::{CleanupQuery, Rules};
@@ -23,7 +25,7 @@ pub use doctor::{Check, Doctor, LocalChecks, OtherChecks, Parts, Report, Right, 
 pub use plan::{Action, Counts, ItemResult, Needs, Plan, PlanItem, Requests};
 pub use provisioner::{
     Call, CheckItem, CheckReport, CheckState, Held, ProjectFacts, Provisioner, Remover, RunFacts,
-    Setup, Started, Wish, duration, to_read,
+    Setup, Started, Wish, duration,
 };
 pub use steps::registry;
 pub use upstreams::{MirrorCredentials, Reachable, Timings, Upstreams};

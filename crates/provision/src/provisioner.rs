@@ -13,7 +13,7 @@ mod renewal;
 
 pub use check::{CheckItem, CheckReport, CheckState};
 pub use facts::{Held, ProjectFacts, RunFacts};
-pub use person::{Wish, to_read};
+pub use person::Wish;
 
 use std::time::Duration;
 

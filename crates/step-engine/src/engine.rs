@@ -90,6 +90,15 @@ impl Drop for Slot {
     }
 }
 
+/// What a run would be about, before there is one.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// The resources that it would hold.
+    pub resources: Vec<String>,
+    /// Kind and arguments of each step.
+    pub steps: Vec<(String, Value)>,
+}
+
 impl Engine {
     /// An engine that writes this journal. Needs a tokio runtime for everything but reading.
     pub fn new(journal: Arc<dyn Journal>, registry: Arc<Registry>) -> Self {
@@ -181,12 +190,25 @@ impl Engine {
         Ok(admission)
     }
 
-    /// The resources that a run of this request would hold.
+    /// What a run of this request would hold, and the kinds of its steps with their arguments (what another step has yet to
+    /// make is null in them).
     ///
     /// # Errors
     /// Inputs that do not fit.
-    pub fn resources(&self, request: Request) -> Result<Vec<String>, EngineError> {
-        Ok(self.row(request)?.resources)
+    pub fn outline(&self, request: Request) -> Result<Outline, EngineError> {
+        let row = self.row(request)?;
+        let scope = Scope {
+            inputs: &row.inputs,
+            settings: &row.settings,
+            steps: None,
+        };
+        let steps = row.workflow.steps.iter();
+        let steps = steps.filter(|step| !row.skipped.contains(&step.id));
+        let steps = steps.map(|step| (step.kind.clone(), resolve(&step.with, &scope)));
+        Ok(Outline {
+            steps: steps.collect(),
+            resources: row.resources,
+        })
     }
 
     fn row(&self, request: Request) -> Result<RunRow, EngineError> {

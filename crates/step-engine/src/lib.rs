@@ -36,7 +36,7 @@ mod step;
 mod workflow;
 
 pub use drive::drive;
-pub use engine::{Engine, Observation, Observed, Request, Snapshot, StepSnapshot};
+pub use engine::{Engine, Observation, Observed, Outline, Request, Snapshot, StepSnapshot};
 pub use error::EngineError;
 pub use event::RunEvent;
 pub use history::{Progress, StepProgress};

@@ -87,6 +87,11 @@ impl Writer {
                 why,
             });
             if let Err(error) = &done {
+                let lost = group
+                    .iter()
+                    .filter(|job| job.entry.is_some() && job.told.is_none());
+                let lost = u64::try_from(lost.count()).unwrap_or_default();
+                self.dropped.fetch_add(lost, Ordering::Relaxed);
                 tracing::error!(target: "audit", %error, "what the log cannot record is refused");
                 // A part of a line may stand there: the next one begins by looking.
                 self.open = None;
@@ -124,7 +129,7 @@ impl Writer {
         };
         let settings = Arc::clone(&self.settings);
         let key = settings.key.as_ref().map(|key| key.expose().as_bytes());
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        let dropped = self.dropped.load(Ordering::Relaxed);
         let mut text = String::new();
         if dropped > 0 {
             let entry = Entry {
@@ -138,6 +143,7 @@ impl Writer {
             text.push_str(&open.bound(entry, key));
         }
         open.append(&text)?;
+        self.dropped.fetch_sub(dropped, Ordering::Relaxed);
         self.last = Some((open.seq, open.head.clone()));
         if group.iter().any(|job| job.told.is_some()) {
             open.file.sync_data().map_err(|error| error.to_string())?;
@@ -248,8 +254,10 @@ impl Writer {
         let key = self.settings.key.as_ref();
         let key = key.map(|key| key.expose().as_bytes());
         let (seq, head) = match (last_line(&text[..whole], key)?, &self.last) {
-            (Some(last), _) => last,
-            (None, Some(last)) => {
+            (Some(found), None) => found,
+            // This process has written more than the file shows, or something else.
+            (Some(found), Some(last)) if found.0 > last.0 || found == *last => found,
+            (_, Some(last)) => {
                 reason = "the file was taken away while it was written; its lines are missing here"
                     .into();
                 last.clone()
@@ -268,6 +276,7 @@ impl Writer {
         };
         let line = open.bound(&self.boot(&reason), key);
         open.append(&line)?;
+        self.checkpoint(&mut open)?;
         Ok(open)
     }
 }

@@ -1,13 +1,14 @@
 //! What a call is about, as whoever decides about it asks: never by the names that the call gives alone, but by the resources
-//! that its run would hold and those that earlier runs of the project hold.
+//! that its run would hold and those that earlier runs of the project still hold.
 
 use std::collections::BTreeSet;
 
 use forgeline_step_engine::journal::{RunOptions, RunQuery, RunRow};
-use forgeline_step_engine::{Request, RunId, RunState};
+use forgeline_step_engine::{Request, RunId, RunState, Snapshot};
 use forgeline_upstream::FullName;
 use serde_json::{Map, Value};
 
+use super::known::receipts;
 use super::renewal::ROTATE;
 use super::{Provisioner, RENEW, errors, expires, subject};
 use crate::removal::{Target, TargetKind};
@@ -22,10 +23,14 @@ pub struct ProjectFacts {
     pub since: Option<String>,
     /// It ends by itself.
     pub throwaway: bool,
-    /// What its runs hold.
+    /// What its runs hold, also what an earlier removal has left.
     pub held: Held,
     /// What the call itself would hold; nothing where it makes nothing.
     pub wanted: Held,
+    /// The templates that the call would read.
+    pub templates: Vec<Option<FullName>>,
+    /// The call would let everybody see what it makes.
+    pub public: bool,
 }
 
 /// Resources, read.
@@ -37,12 +42,12 @@ pub struct Held {
     pub branches: Vec<FullName>,
     /// Repositories on GitHub.
     pub github: Vec<FullName>,
-    /// Namespaces.
-    pub namespaces: Vec<String>,
+    /// Namespaces, in the cluster or on a branch.
+    pub namespaces: BTreeSet<String>,
 }
 
 impl Held {
-    fn of<'a>(resources: impl Iterator<Item = &'a String>) -> Self {
+    fn of<'a>(resources: impl IntoIterator<Item = &'a String>) -> Self {
         let mut held = Self::default();
         for resource in resources {
             let Some((system, name)) = resource.split_once(':') else {
@@ -55,9 +60,17 @@ impl Held {
             };
             match (system, full) {
                 ("gitea", Some(full)) if !held.gitea.contains(&full) => held.gitea.push(full),
-                ("branch", Some(full)) => held.branches.push(full),
                 ("github", Some(full)) if !held.github.contains(&full) => held.github.push(full),
-                ("ns", _) => held.namespaces.push(name.to_owned()),
+                ("branch", Some(full)) => {
+                    held.branches.push(full);
+                    let namespace = parts
+                        .next()
+                        .and_then(|branch| branch.strip_prefix("staging/"));
+                    held.namespaces.extend(namespace.map(str::to_owned));
+                }
+                ("ns", _) => {
+                    held.namespaces.insert(name.to_owned());
+                }
                 _ => {}
             }
         }
@@ -76,6 +89,10 @@ impl Held {
 pub struct RunFacts {
     /// The project, or what else the run is about.
     pub subject: String,
+    /// Who asked for it.
+    pub caller: String,
+    /// It removes things.
+    pub removes: bool,
     /// What it holds or held.
     pub held: Held,
 }
@@ -114,11 +131,21 @@ impl Provisioner {
             options: RunOptions::default(),
             caller: String::new(),
         };
-        let resources = self.engine.resources(request);
-        let resources = resources.map_err(|error| errors::of_engine(&error))?;
+        let outline = self.engine.outline(request);
+        let outline = outline.map_err(|error| errors::of_engine(&error))?;
+        let arguments = outline.steps.iter().map(|(_, with)| with);
+        let templates = arguments
+            .clone()
+            .filter_map(|with| with["template"].as_str());
+        let templates = templates.filter(|name| !name.is_empty()).map(|name| {
+            let (owner, name) = name.split_once('/')?;
+            FullName::new(owner, name)
+        });
         Ok(ProjectFacts {
             throwaway: given.get("ttl").is_some_and(Value::is_string),
-            wanted: Held::of(resources.iter()),
+            templates: templates.collect(),
+            public: arguments.clone().any(|with| with["visibility"] == "public"),
+            wanted: Held::of(&outline.resources),
             ..self.facts(&subject).await?
         })
     }
@@ -131,20 +158,38 @@ impl Provisioner {
         let rows = self.engine.runs(&RunQuery::default()).await;
         let mut rows = rows.map_err(|error| errors::of_engine(&error))?;
         rows.retain(|row| row.state != RunState::Planned);
-        let begun = self.begun(&rows, project).await?;
-        // What was undone is not the project's.
-        let stands = || {
-            begun
-                .iter()
-                .filter(|row| row.state != RunState::Compensated)
-        };
-        Ok(ProjectFacts {
+        let mut facts = ProjectFacts {
             project: project.to_owned(),
-            since: begun.last().map(|row| row.run_id.to_string()),
-            throwaway: stands().any(|row| expires(row).is_some()),
-            held: Held::of(stands().flat_map(|row| &row.resources)),
-            wanted: Held::default(),
-        })
+            ..ProjectFacts::default()
+        };
+        let ours = |row: &RunRow| row.subject == project && !row.workflow.removes;
+        let touched: BTreeSet<&String> = rows
+            .iter()
+            .filter(|row| ours(row))
+            .flat_map(|row| &row.resources)
+            .collect();
+        let (mut removed, mut held) = (BTreeSet::new(), BTreeSet::new());
+        let mut earlier = false;
+        for row in &rows {
+            let about = row.resources.iter().any(|one| touched.contains(one));
+            if row.workflow.removes && row.workflow.name != ROTATE && about {
+                let gone = self.removed_by(row).await?;
+                earlier |= row.subject == project && row.state == RunState::Succeeded;
+                earlier |= gone.iter().any(|one| touched.contains(one));
+                removed.extend(gone);
+            }
+            if !ours(row) || row.workflow.name == RENEW {
+                continue;
+            }
+            let holds = self.stands_of(row).await?;
+            held.extend(holds.into_iter().filter(|one| !removed.contains(one)));
+            if !earlier {
+                facts.since = Some(row.run_id.to_string());
+                facts.throwaway |= row.state != RunState::Compensated && expires(row).is_some();
+            }
+        }
+        facts.held = Held::of(&held);
+        Ok(facts)
     }
 
     /// What a run or a plan is about. `None`: the journal knows no such run.
@@ -159,8 +204,10 @@ impl Provisioner {
         let rows = rows.map_err(|error| errors::of_engine(&error))?;
         let row = rows.into_iter().find(|row| row.run_id == wanted);
         Ok(row.map(|row| RunFacts {
-            held: Held::of(row.resources.iter()),
+            held: Held::of(&row.resources),
+            removes: row.workflow.removes,
             subject: row.subject,
+            caller: row.caller,
         }))
     }
 
@@ -169,51 +216,35 @@ impl Provisioner {
         self.setup.settings["gitea_owner"].as_str()
     }
 
-    /// The runs of a project since its name was last set free, the newest first.
-    async fn begun<'a>(
-        &self,
-        rows: &'a [RunRow],
-        project: &str,
-    ) -> Result<Vec<&'a RunRow>, ErrorView> {
-        let of_project = |row: &&RunRow| {
-            row.subject == project && !row.workflow.removes && row.workflow.name != RENEW
-        };
-        let held: BTreeSet<&String> = rows
-            .iter()
-            .filter(of_project)
-            .flat_map(|row| &row.resources)
-            .filter(|resource| resource.starts_with("gitea:") || resource.starts_with("github:"))
-            .collect();
-        let mut begun = Vec::new();
-        for row in rows {
-            let removes = row.workflow.removes && row.workflow.name != ROTATE;
-            let about = row.resources.iter().any(|one| held.contains(one));
-            if removes && about && self.has_removed(row, &held).await? {
-                break;
-            }
-            begun.extend(Some(row).filter(of_project));
-        }
-        Ok(begun)
+    async fn snapshot(&self, row: &RunRow) -> Result<Snapshot, ErrorView> {
+        let snapshot = self.engine.snapshot(&row.run_id).await;
+        snapshot.map_err(|error| errors::of_engine(&error))
     }
 
-    /// Whether a run has removed one of these repositories.
-    async fn has_removed(&self, row: &RunRow, held: &BTreeSet<&String>) -> Result<bool, ErrorView> {
-        let snapshot = self.engine.snapshot(&row.run_id).await;
-        let snapshot = snapshot.map_err(|error| errors::of_engine(&error))?;
-        Ok(row.workflow.steps.iter().any(|step| {
-            let Ok(target) = Target::of(&step.with) else {
-                return false;
-            };
-            let repository = matches!(
-                target.kind,
-                TargetKind::GiteaRepository | TargetKind::GithubRepository
-            );
-            let ended = snapshot.steps.iter().find(|one| one.id == step.id);
-            let output = ended.and_then(|one| one.output.as_ref());
-            let result = output.and_then(|output| output["result"].as_str());
-            repository
-                && held.contains(&target.resource())
-                && matches!(result, Some("deleted" | "gone"))
-        }))
+    /// What a run holds for its project: nothing once it was undone, and what it made where it did not get to its end.
+    async fn stands_of(&self, row: &RunRow) -> Result<Vec<String>, ErrorView> {
+        match row.state {
+            RunState::Compensated => Ok(Vec::new()),
+            RunState::Failed | RunState::Stuck | RunState::Abandoned => {
+                let made = receipts(&self.snapshot(row).await?);
+                Ok(made.iter().map(|made| made.resource()).collect())
+            }
+            _ => Ok(row.resources.clone()),
+        }
+    }
+
+    /// The resources that a removal has taken away.
+    async fn removed_by(&self, row: &RunRow) -> Result<Vec<String>, ErrorView> {
+        let snapshot = self.snapshot(row).await?;
+        let steps = row.workflow.steps.iter();
+        let gone = steps.filter_map(|step| {
+            let target = Target::of(&step.with).ok()?;
+            let ended = snapshot.steps.iter().find(|one| one.id == step.id)?;
+            let result = ended.output.as_ref()?["result"].as_str();
+            // A mirror's resource is its repository, which stays.
+            let whole = target.kind != TargetKind::Mirror;
+            (whole && matches!(result, Some("deleted" | "gone"))).then(|| target.resource())
+        });
+        Ok(gone.collect())
     }
 }

@@ -56,7 +56,12 @@ impl Provisioner {
 
 /// When the subject's throwaway ends, by its newest run that says so. `rows`: newest first.
 pub(super) fn expiry_of(rows: &[RunRow], subject: &str) -> Option<Timestamp> {
-    let of_subject = rows.iter().filter(|row| row.subject == subject);
+    // An earlier project of that name is another one.
+    let ended = |row: &&RunRow| {
+        row.subject == subject && row.workflow.removes && row.state == RunState::Succeeded
+    };
+    let since = rows.iter().take_while(|row| !ended(row));
+    let of_subject = since.filter(|row| row.subject == subject);
     of_subject
         .filter(|row| row.state != RunState::Compensated)
         .find_map(expires)
@@ -70,6 +75,23 @@ pub(super) struct Receipt {
     /// The repository that a mirror or a branch is in; empty for the others.
     pub(super) within: String,
     pub(super) id: String,
+}
+
+impl Receipt {
+    /// The key under which runs exclude each other over it.
+    pub(super) fn resource(&self) -> String {
+        let target = crate::removal::Target {
+            kind: self.kind,
+            name: self.name.clone(),
+            within: self.within.clone(),
+            id: self.id.clone(),
+            run: None,
+            seen: BTreeMap::new(),
+            archive: false,
+            rotate: false,
+        };
+        target.resource()
+    }
 }
 
 /// Everything that the run made.

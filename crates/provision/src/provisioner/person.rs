@@ -71,6 +71,8 @@ async fn granted(gitea: &Gitea, user: &str, wish: &Wish) -> Result<bool, Error> 
     }
     match gitea.repository(name).await? {
         Some(_) => Ok(false),
+        // What else of it stands goes with whoever decides about everything there.
+        None if least == Permission::Admin => gitea.user_owns(user, name.owner()).await,
         None => gitea.user_may_create_in(user, name.owner()).await,
     }
 }
@@ -83,11 +85,4 @@ fn said(wish: &Wish) -> String {
         Wish::CreateIn(owner) => format!("make repositories for {owner} in Gitea"),
         Wish::Everything(owner) => format!("decide about everything of {owner} in Gitea"),
     }
-}
-
-/// The wish to read a template, `owner/repo`. Nobody may read what is no name.
-pub fn to_read(template: &str) -> Wish {
-    let parts = template.split_once('/');
-    let name = parts.and_then(|(owner, name)| FullName::new(owner, name));
-    name.map_or_else(|| Wish::CreateIn(String::new()), Wish::Look)
 }
