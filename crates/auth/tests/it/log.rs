@@ -148,3 +148,24 @@ async fn refusals_beyond_a_rate_are_counted_and_fill_no_disk() {
     assert!(text.contains("before this line were not written"), "{text}");
     assert_eq!(verdict(dir.path()), Verdict::Intact);
 }
+
+#[tokio::test]
+async fn a_log_that_was_cut_under_its_writer_shows_the_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path(), u64::MAX);
+    for number in 0..5 {
+        log.write(entry(number)).await.unwrap();
+    }
+    let path = dir.path().join(FILE);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let cut: Vec<&str> = text.lines().take(2).collect();
+    std::fs::write(dir.path().join("new"), cut.join("\n") + "\n").unwrap();
+    std::fs::rename(dir.path().join("new"), &path).unwrap();
+    log.write(entry(5)).await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        text.contains("taken away") && text.contains("\"thing 5\""),
+        "{text}"
+    );
+    assert_eq!(verdict(dir.path()), Verdict::Tampered);
+}
