@@ -7,7 +7,7 @@ use http::{HeaderMap, Uri};
 pub(crate) const LONGEST: usize = 8192;
 
 /// What a request carries.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(crate) enum Presented<'a> {
     /// No header.
     Nothing,
@@ -17,6 +17,16 @@ pub(crate) enum Presented<'a> {
     Ambiguous(&'static str),
     /// One token.
     Token(&'a str),
+}
+
+impl std::fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Unusable(why) | Self::Ambiguous(why) => f.write_str(why),
+            Self::Token(_) => f.write_str("Token(***)"),
+        }
+    }
 }
 
 pub(crate) fn presented<'a>(headers: &'a HeaderMap, uri: &Uri) -> Presented<'a> {

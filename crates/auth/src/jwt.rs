@@ -127,7 +127,9 @@ impl Jwt {
         if standard.iat.is_some_and(|iat| iat > now + LEEWAY) {
             return Err("iat in the future".into());
         }
-        if standard.nbf.is_some_and(|nbf| nbf > now + LEEWAY) || standard.exp + LEEWAY < now {
+        if standard.nbf.is_some_and(|nbf| nbf > now + LEEWAY)
+            || standard.exp.saturating_add(LEEWAY) < now
+        {
             return Err("not now".into());
         }
         if standard.sub.is_empty() || standard.sub.chars().any(char::is_control) {

@@ -54,7 +54,7 @@ pub struct Decision {
     pub allowed: bool,
     /// The policies that decided, by their `@id` or their place in the file. Empty: no `permit` names the call.
     pub because: Vec<String>,
-    /// Policies that could not be evaluated; they count as if they were not there.
+    /// Policies that could not be evaluated; with any of them the call is refused.
     pub errors: Vec<String>,
 }
 
@@ -101,10 +101,12 @@ impl Policy {
         let mut because: Vec<String> = named.collect();
         because.sort();
         let errors = answer.diagnostics().errors().map(ToString::to_string);
+        let errors: Vec<String> = errors.collect();
         Decision {
-            allowed: answer.decision() == Cedar::Allow,
+            // Cedar passes over what it cannot evaluate, which may be the `forbid` that matters.
+            allowed: answer.decision() == Cedar::Allow && errors.is_empty(),
             because,
-            errors: errors.collect(),
+            errors,
         }
     }
 
@@ -297,6 +299,24 @@ mod tests {
             ..Caller::new("oidc:ada", Via::Jwt, BTreeSet::new())
         };
         assert!(decided(&member, "project_delete", &test).allowed);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_evaluated_refuses_the_call() {
+        let overflow = "permit (principal, action, resource); \
+            forbid (principal, action, resource) when { resource.ttl_hours * 9000000000000000000 > 1 };";
+        let policy = Policy::parse(overflow, &tools()).unwrap();
+        let caller = Caller::new("svc:x", Via::Static, BTreeSet::new());
+        let about = |ttl_hours| About {
+            ttl_hours,
+            ..About::everything()
+        };
+        assert!(policy.decide(&caller, "project_status", &about(0)).allowed);
+        let refused = policy.decide(&caller, "project_status", &about(9));
+        assert!(
+            !refused.allowed && !refused.errors.is_empty(),
+            "{refused:?}"
+        );
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Access {
         let mut refused = None;
         for decision in decided {
             for error in &decision.errors {
-                tracing::warn!(%error, tool = asked.tool, "a policy could not be evaluated; it counts as if it were not there");
+                tracing::warn!(%error, tool = asked.tool, "a policy could not be evaluated, so the call is refused");
             }
             if !decision.allowed {
                 refused = Some(decision);
@@ -139,6 +139,13 @@ impl Access {
             return Ok(());
         };
         let why = match decision.because.as_slice() {
+            _ if !decision.errors.is_empty() => {
+                format!(
+                    "{} cannot be judged: {}",
+                    asked.tool,
+                    decision.errors.join("; ")
+                )
+            }
             [] => format!("no policy permits {} to {}", asked.tool, asked.caller.name),
             forbidden => format!("{} is forbidden by: {}", asked.tool, forbidden.join("; ")),
         };

@@ -170,7 +170,7 @@ pub struct ErrorView {
 }
 
 /// A credential minted for the caller, shown once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Access {
     /// The bearer.
     pub token: String,
@@ -178,6 +178,12 @@ pub struct Access {
     pub scopes: Vec<String>,
     /// Until when.
     pub expires_at: String,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Access(***, until {})", self.expires_at)
+    }
 }
 
 /// A page of projects.

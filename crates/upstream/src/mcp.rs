@@ -208,7 +208,7 @@ impl McpClient {
             .filter_map(|block| block.as_text())
             .map(|text| text.text.as_str())
             .collect();
-        let text = self.inner.token.current().redact(&texts.join("\n"));
+        let text = self.inner.token.redact(&texts.join("\n"));
         let value = result
             .structured_content
             .or_else(|| serde_json::from_str(&text).ok());
@@ -293,7 +293,7 @@ impl McpClient {
             ServiceError::TransportSend(error) => self.transport_error(operation, error),
             // Older servers answer a failed operation with a JSON-RPC error: its text says what happened.
             ServiceError::McpError(error) => {
-                let message = self.inner.token.current().redact(&error.message);
+                let message = self.inner.token.redact(&error.message);
                 let reach = if matches!(error.code.0, -32700 | -32600 | -32601) {
                     Reach::Refused
                 } else {
@@ -325,7 +325,7 @@ impl McpClient {
                 &error.error.to_string(),
             );
         };
-        let message = self.inner.token.current().redact(&crate::http::chain(http));
+        let message = self.inner.token.redact(&crate::http::chain(http));
         match http {
             StreamableHttpError::Client(error) if error.is_connect() || error.is_builder() => {
                 Error::new(

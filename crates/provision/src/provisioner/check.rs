@@ -170,7 +170,7 @@ impl Provisioner {
 
     fn redacted(&self, text: &str) -> String {
         match self.remover() {
-            Ok(remover) => remover.upstreams.mirror.token.current().redact(text),
+            Ok(remover) => remover.upstreams.mirror.token.redact(text),
             Err(_) => text.to_owned(),
         }
     }

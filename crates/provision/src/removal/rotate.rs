@@ -150,7 +150,7 @@ impl Rotate {
             .map(|mirror| mirror.last_error.trim().to_owned())
             .unwrap_or_default();
         if !said.is_empty() {
-            let said = self.0.mirror.token.current().redact(&said);
+            let said = self.0.mirror.token.redact(&said);
             let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
             return Ok(Some(format!("GitHub refused the new token: {line}")));
         }

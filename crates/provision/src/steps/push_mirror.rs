@@ -177,12 +177,8 @@ impl PushMirror {
 
     fn refused_push(&self, github: &FullName, said: &str) -> StepError {
         let credential = named(self.0.mirror.token.origin());
-        let said = self
-            .0
-            .mirror
-            .token
-            .current()
-            .redact(&said.split_whitespace().collect::<Vec<_>>().join(" "));
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = self.0.mirror.token.redact(&said);
         let unknown = said.contains("Authentication failed") || said.contains("401");
         let why = if unknown {
             format!("{credential} is not accepted; it also needs the right to push")

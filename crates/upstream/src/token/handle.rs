@@ -21,6 +21,8 @@ struct Handle {
 
 struct Current {
     token: Token,
+    /// The one before: what an upstream says of a request may still hold it.
+    previous: Option<Token>,
     /// How the file looked when it was last read. `None`: it comes from no file.
     file: Option<Seen>,
     generation: u64,
@@ -68,6 +70,7 @@ impl TokenHandle {
         let origin = token.origin().clone();
         let current = Mutex::new(Current {
             token,
+            previous: None,
             file,
             generation: 0,
             failures: 0,
@@ -116,6 +119,16 @@ impl TokenHandle {
         self.locked().take(found);
     }
 
+    /// The text with stars for the token, and for the one before it: it may have been rotated during the request.
+    pub fn redact(&self, text: &str) -> String {
+        let current = self.locked();
+        let text = current.token.redact(text);
+        match &current.previous {
+            Some(previous) => previous.redact(&text),
+            None => text,
+        }
+    }
+
     /// How it fares; looks at its file first.
     pub fn state(&self) -> TokenState {
         self.current();
@@ -155,8 +168,10 @@ impl Current {
                 if !token.is_same(&self.token) {
                     self.generation += 1;
                     tracing::info!(origin = %token.origin(), generation = self.generation, "a new token is in use");
+                    self.previous = Some(std::mem::replace(&mut self.token, token));
+                } else {
+                    self.token = token;
                 }
-                self.token = token;
             }
             Err(error) => {
                 if self.trouble.as_ref() != Some(&error) {
@@ -247,6 +262,7 @@ mod tests {
         let handle = TokenHandle::fixed(token.clone());
         handle.offer(Some("second"));
         assert!(handle.was_refused(&token));
+        assert_eq!(handle.redact("first, second, third"), "***, ***, third");
         handle.offer(Some(""));
         handle.offer(None);
         assert_eq!(handle.current().expose(), "second");
